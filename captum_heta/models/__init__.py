@@ -1,0 +1,6 @@
+"""The only part of the package that knows the inside of Hugging Face models."""
+
+from captum_heta.models.causal_lm import CausalLM
+from captum_heta.models.trace import AttentionLayer, Trace
+
+__all__ = ["AttentionLayer", "CausalLM", "Trace"]

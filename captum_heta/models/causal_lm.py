@@ -1,0 +1,140 @@
+"""A Hugging Face decoder-only language model as the attribution methods see it."""
+
+import inspect
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import DynamicCache
+
+from captum_heta.models.families import OUTPUT_PROJECTIONS, VALUE_PROJECTIONS, attention_modules
+from captum_heta.models.memory import batch_size
+from captum_heta.models.state import ready_for_derivatives
+from captum_heta.models.trace import AttentionLayer, KeysValues, Trace
+
+
+class CausalLM:
+    """Embeddings in, log-probabilities out, and one pass that also reads the attention.
+
+    Args:
+        model: a causal language model of transformers, or anything with its interface.
+
+    Raises:
+        TypeError: if ``model`` is no such model, is an encoder-decoder, or has layers without attention.
+    """
+
+    def __init__(self, model: Any) -> None:
+        name = type(model).__name__
+        if not all(
+            hasattr(model, attribute) for attribute in ("config", "get_input_embeddings", "set_attn_implementation")
+        ):
+            raise TypeError(f"Expected a causal language model of Hugging Face transformers, got {name}.")
+        if model.config.is_encoder_decoder:
+            raise TypeError(
+                f"{name} is an encoder-decoder model. HETA explains decoder-only models, in which the prompt and the "
+                "answer are one sequence: load one with AutoModelForCausalLM."
+            )
+        self.model = model
+        self._attention = attention_modules(model)
+        text_config = model.config.get_text_config()
+        missing = [layer for layer in range(text_config.num_hidden_layers) if layer not in self._attention]
+        if missing:
+            raise TypeError(
+                f"{name} has no attention that HETA can read in layer(s) {missing}. The semantic flow needs, in every "
+                f"layer, a module with a `layer_idx`, one of {', '.join(VALUE_PROJECTIONS)} and one of "
+                f"{', '.join(OUTPUT_PROJECTIONS)}; state-space and hybrid models have none."
+            )
+        self.vocab_size: int = text_config.vocab_size
+        self.max_positions: int | None = getattr(text_config, "max_position_embeddings", None)
+        self._arguments = inspect.signature(model.forward).parameters
+
+    @property
+    def device(self) -> torch.device:
+        """The device of the input embeddings, where prompts must be (a dispatched model has several)."""
+        return self.model.get_input_embeddings().weight.device
+
+    @property
+    def takes_position_ids(self) -> bool:
+        """False for models that count positions from the attention mask (ALiBi)."""
+        return "position_ids" in self._arguments
+
+    def batch_size(self, length: int, keep: int, products: bool = False) -> int:
+        """How many rows of up to ``length`` tokens fit the memory budget: forward passes, or Hessian products."""
+        return batch_size(self.model, self.device, length, keep, products)
+
+    def ready(self) -> AbstractContextManager[None]:
+        """Within this context the model can be traced and differentiated twice; afterwards it is as it was."""
+        return ready_for_derivatives(self.model)
+
+    def embed(self, ids: Tensor) -> Tensor:
+        """Embeddings of token ids, shape of ``ids`` plus d."""
+        with torch.no_grad():
+            return self.model.get_input_embeddings()(ids)
+
+    def log_probs(self, embeds: Tensor, position_ids: Tensor, past: DynamicCache | None, keep: int) -> Tensor:
+        """Next-token log-probabilities.
+
+        Args:
+            embeds: (B, S, d), the input embeddings of S consecutive tokens.
+            position_ids: (S,), their positions.
+            past: the cache of the tokens before them; grows by this call.
+            keep: at how many of the last positions to predict.
+
+        Returns:
+            (B, keep, V), in float32 or better, on the device of ``embeds``.
+        """
+        arguments: dict[str, Any] = {"past_key_values": past, "use_cache": past is not None, "logits_to_keep": keep}
+        if self.takes_position_ids:
+            arguments["position_ids"] = position_ids.expand(embeds.shape[0], -1)
+        logits = self.model(inputs_embeds=embeds, **arguments).logits[:, -keep:]
+        logits = logits.to(embeds.device, torch.promote_types(logits.dtype, torch.float32))
+        return torch.log_softmax(logits, dim=-1)
+
+    @torch.no_grad()
+    def trace(self, embeds: Tensor, position_ids: Tensor, n_outputs: int) -> Trace:
+        """Run the whole sequence once and keep what the terms of HETA read from it. Call within `ready`.
+
+        Args:
+            embeds: (T, d), the prompt and all outputs but the last.
+            position_ids: (T,).
+            n_outputs: K, the number of outputs; they are predicted at the last K positions.
+
+        Raises:
+            RuntimeError: if the model returns no attention weights.
+        """
+        cache = DynamicCache()  # without a config: sliding-window layers keep every value too
+        with self._attention_weights() as weights:
+            log_probs = self.log_probs(embeds[None], position_ids, cache, keep=n_outputs)[0]
+        layers, past = [], []
+        for (index, (_, projection)), (keys, values, *_) in zip(self._attention.items(), cache, strict=True):
+            attention = weights.get(index)
+            if attention is None or keys is None or values is None:
+                raise RuntimeError(
+                    f"{type(self.model).__name__} returned no attention weights or values in layer {index} (attention "
+                    f"implementation: {self.model.config._attn_implementation}). Load it with "
+                    "attn_implementation='eager'."
+                )
+            layers.append(AttentionLayer(attention[0], values[0], projection))
+            past.append(KeysValues(keys, values))
+        return Trace(self, embeds, position_ids, log_probs, layers, past)
+
+    @contextmanager
+    def _attention_weights(self) -> Iterator[dict[int, Tensor | None]]:
+        # Hooks of our own: `output_attentions=True` would leave transformers' capturing hooks on the model for good.
+        # Every attention module of transformers returns (output, weights, ...), eager ones with weights.
+        found: dict[int, Tensor | None] = {}
+
+        def keep(index: int) -> Any:
+            def hook(module: Any, arguments: Any, output: Any) -> None:
+                found[index] = output[1] if isinstance(output, tuple) and len(output) > 1 else None
+
+            return hook
+
+        handles = [module.register_forward_hook(keep(index)) for index, (module, _) in self._attention.items()]
+        try:
+            yield found
+        finally:
+            for handle in handles:
+                handle.remove()

@@ -1,0 +1,64 @@
+"""Where each architecture keeps its values and its output projection.
+
+The names only find the modules. The values themselves are read where every decoder of transformers hands them on, in
+its key-value cache: after its own normalisation and before grouped heads are repeated.
+"""
+
+import torch
+from torch import Tensor, nn
+from transformers.pytorch_utils import Conv1D
+
+# The children of an attention module that make its values, by architecture.
+VALUE_PROJECTIONS = (
+    "v_proj",  # Llama, Mistral, Mixtral, Qwen, Gemma, OLMo, StableLM, OPT, GPT-J, Phi
+    "qkv_proj",  # Phi-3
+    "c_attn",  # GPT-2
+    "query_key_value",  # GPT-NeoX, BLOOM, Falcon
+)
+
+# The child that mixes the heads.
+OUTPUT_PROJECTIONS = (
+    "o_proj",  # Llama, Mistral, Mixtral, Qwen, Phi-3, Gemma, OLMo, StableLM
+    "out_proj",  # OPT, GPT-J
+    "c_proj",  # GPT-2
+    "dense",  # GPT-NeoX, BLOOM, Falcon, Phi
+)
+
+
+def attention_modules(model: nn.Module) -> dict[int, tuple[nn.Module, nn.Module]]:
+    """The attention module and its output projection, by layer.
+
+    An attention module knows its place in the cache (``layer_idx``) and has a child of each table above. State-space
+    and linear-attention blocks know their place too, but make no values.
+    """
+    found: dict[int, tuple[nn.Module, nn.Module]] = {}
+    for module in model.modules():
+        children = dict(module.named_children())
+        projections = [children[name] for name in OUTPUT_PROJECTIONS if name in children]
+        values = any(name in children for name in VALUE_PROJECTIONS)
+        layer = getattr(module, "layer_idx", None)
+        if isinstance(layer, int) and values and projections:
+            found[layer] = (module, projections[0])
+    return dict(sorted(found.items()))
+
+
+def head_weights(projection: nn.Module, heads: int) -> Tensor:
+    """W_O split by head, (heads, head size, d), such that the projection's output is sum_h z_h @ W_O[h] + bias.
+
+    Raises:
+        TypeError: if ``projection`` is not a linear map whose weight can be read.
+        ValueError: if its inputs do not divide into ``heads``.
+    """
+    weight = getattr(projection, "weight", None)
+    if not isinstance(weight, Tensor) or weight.ndim != 2 or not weight.is_floating_point():
+        raise TypeError(
+            f"The output projection {type(projection).__name__} has no two-dimensional floating-point weight to split "
+            "by head. HETA needs one: load the model without quantization and merge its adapters."
+        )
+    if not isinstance(projection, Conv1D):  # GPT-2's Conv1D keeps its weight transposed
+        weight = weight.T
+    if weight.shape[0] % heads:
+        raise ValueError(
+            f"The output projection takes {weight.shape[0]} inputs, which {heads} heads cannot share evenly."
+        )
+    return weight.detach().to(torch.promote_types(weight.dtype, torch.float32)).unflatten(0, (heads, -1))

@@ -1,0 +1,33 @@
+"""How many rows go through a model at once."""
+
+from typing import Any
+
+import torch
+
+# On a CPU larger batches do not run faster once the caches of the processor overflow.
+_CPU_BUDGET = 512 * 2**20
+_GPU_SHARE = 0.5
+
+
+def batch_size(model: Any, device: torch.device, length: int, keep: int, products: bool) -> int:
+    """A batch size whose peak memory stays within a budget: half of a GPU's free memory, half a GiB on a CPU.
+
+    Args:
+        model: a causal language model of transformers.
+        device: where it runs.
+        length: the longest sequence of a row, cached prefix included.
+        keep: the positions at which a row predicts.
+        products: whether a row is a Hessian product rather than a forward pass.
+    """
+    config = model.config.get_text_config()
+    width, layers = config.hidden_size, config.num_hidden_layers
+    attention = config.num_attention_heads * length * length
+    # per row: residual stream and MLP of one layer, its attention, the logits, and the cache of all layers;
+    # a product walks the graph of a gradient, with several such tensors alive at a time
+    forward = 12 * width * length + 3 * attention + 3 * keep * config.vocab_size + 2 * layers * width * length
+    values = (3 * forward) if products else forward
+    item = 4 if products else max(2, model.get_input_embeddings().weight.element_size())
+    budget = _CPU_BUDGET
+    if device.type == "cuda":
+        budget = int(_GPU_SHARE * torch.cuda.mem_get_info(device)[0])
+    return max(1, budget // (values * item))

@@ -1,0 +1,105 @@
+"""What one pass of a model over a sequence leaves behind."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from transformers import DynamicCache
+
+from captum_heta.models.families import head_weights
+
+if TYPE_CHECKING:
+    from captum_heta.models.causal_lm import CausalLM
+
+
+class KeysValues(NamedTuple):
+    """One layer's part of the cache, each (1, key-value heads, T, head size)."""
+
+    keys: Tensor
+    values: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class AttentionLayer:
+    """What one attention layer did to the sequence.
+
+    Attributes:
+        weights: A^lh, (H, T, T), rows sum to 1.
+        values: V^lh, (key-value heads, T, head size), as the module used them.
+        projection: W_O, the module that mixes the heads.
+    """
+
+    weights: Tensor
+    values: Tensor
+    projection: nn.Module
+
+    def value_norms(self) -> Tensor:
+        """norm1(V_i^lh W_O^lh), (H, T): how much head h would carry away from position i."""
+        heads = self.weights.shape[0]
+        shared, rest = divmod(heads, self.values.shape[0])  # query heads per key-value head
+        mixers = head_weights(self.projection, heads)
+        if rest or mixers.shape[1] != self.values.shape[-1]:
+            raise ValueError(
+                f"{heads} heads of attention, {self.values.shape[0]} heads of values of size "
+                f"{self.values.shape[-1]} and an output projection of {heads} x {mixers.shape[1]} inputs do not fit."
+            )
+        values = self.values.to(mixers.device, mixers.dtype)
+        # head by head: (T, d) at a time, not (H, T, d)
+        return torch.stack([(values[h // shared] @ mixers[h]).abs().sum(-1) for h in range(heads)])
+
+
+@dataclass(frozen=True, eq=False)
+class Trace:
+    """One sequence, the model's predictions at its end, and the means to run variations of it cheaply.
+
+    Attributes:
+        lm: the model.
+        embeds: X, (T, d), of the prompt and all outputs but the last.
+        position_ids: (T,).
+        log_probs: (K, V), the predictions of the K outputs, at the last K positions.
+        layers: the attention of each layer, the first layer first.
+        past: the keys and values of each layer.
+    """
+
+    lm: "CausalLM"
+    embeds: Tensor
+    position_ids: Tensor
+    log_probs: Tensor
+    layers: list[AttentionLayer]
+    past: list[KeysValues]
+
+    @property
+    def n_outputs(self) -> int:
+        """K, the number of outputs."""
+        return self.log_probs.shape[0]
+
+    @cached_property
+    def output_positions(self) -> Tensor:
+        """(K,), where each output is predicted."""
+        length = self.embeds.shape[0]
+        return torch.arange(length - self.n_outputs, length, device=self.embeds.device)
+
+    def rerun(self, embeds: Tensor, start: int, keep: int) -> Tensor:
+        """Log-probabilities with other embeddings from position ``start`` on.
+
+        A causal model's positions before ``start`` are not touched by what follows, so they come from the cache.
+
+        Args:
+            embeds: (B, S, d), for positions ``start`` to ``start`` + S.
+            start: the first position that may differ.
+            keep: at how many of the last positions to predict.
+
+        Returns:
+            (B, keep, V).
+        """
+        positions = self.position_ids[start : start + embeds.shape[1]]
+        return self.lm.log_probs(embeds, positions, self._prefix(start, embeds.shape[0]), keep)
+
+    def _prefix(self, length: int, copies: int) -> DynamicCache | None:
+        if length == 0:
+            return None
+        return DynamicCache(
+            [tuple(part[..., :length, :].expand(copies, -1, -1, -1) for part in layer) for layer in self.past]
+        )
