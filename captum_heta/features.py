@@ -1,0 +1,81 @@
+"""Features: the groups of tokens that are attributed, masked and differentiated together."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from captum_heta.text import Span
+
+
+@dataclass(frozen=True)
+class Features:
+    """F groups of token positions of one prompt; tokens in no group are context that is never varied.
+
+    Attributes:
+        groups: the positions of each feature, in ascending order. A group may be empty (a template value that
+            is the empty string) and then scores zero.
+    """
+
+    groups: tuple[tuple[int, ...], ...]
+
+    @classmethod
+    def of_tokens(cls, positions: Sequence[int]) -> "Features":
+        """One feature for each of the given tokens."""
+        return cls(tuple((int(position),) for position in positions))
+
+    @classmethod
+    def of_mask(cls, mask: Tensor) -> "Features":
+        """Tokens with equal values of ``mask`` (n,) are one feature, in the order of the values."""
+        return cls(tuple(tuple((mask == value).nonzero().flatten().tolist()) for value in mask.unique()))
+
+    @classmethod
+    def of_spans(cls, spans: Sequence[Sequence[Span]], token_spans: Sequence[Span]) -> "Features":
+        """Each feature has the tokens that overlap its characters; a token on a border goes where most of it lies.
+
+        Args:
+            spans: the character ranges [start, end) of each feature.
+            token_spans: the character range of each token, empty for special tokens.
+        """
+        groups: list[list[int]] = [[] for _ in spans]
+        for token, (start, end) in enumerate(token_spans):
+            shared = [sum(max(0, min(end, stop) - max(start, first)) for first, stop in ranges) for ranges in spans]
+            if any(shared):
+                groups[shared.index(max(shared))].append(token)
+        return cls(tuple(tuple(group) for group in groups))
+
+    def merged(self, mask: Tensor) -> "Features":
+        """Features with equal values of ``mask`` (F,) become one, in the order of the values."""
+        kept = [[i for i, value in enumerate(mask.tolist()) if value == group] for group in mask.unique().tolist()]
+        return Features(tuple(tuple(sorted(token for i in group for token in self.groups[i])) for group in kept))
+
+    def __len__(self) -> int:
+        return len(self.groups)
+
+    @cached_property
+    def by_first_token(self) -> list[int]:
+        """The features that have tokens, in the order in which they start."""
+        return sorted((i for i, group in enumerate(self.groups) if group), key=lambda i: self.groups[i][0])
+
+    def sum(self, scores: Tensor) -> Tensor:
+        """Token scores (..., T) to feature scores (..., F), by sums."""
+        return torch.stack([scores[..., list(group)].sum(-1) for group in self.groups], dim=-1)
+
+    def spread(self, scores: Tensor, length: int) -> Tensor:
+        """Feature scores (..., F) to token scores (..., length): each token carries its feature's score, others 0."""
+        spread = scores.new_zeros(*scores.shape[:-1], length)
+        for i, group in enumerate(self.groups):
+            spread[..., list(group)] = scores[..., i : i + 1]
+        return spread
+
+    def batches(self, size: int | None = None) -> list[list[int]]:
+        """`by_first_token` cut into lists of at most ``size`` features that share one cached prefix.
+
+        All but the first feature of a list pay for positions before them. An eighth of the features at most
+        wastes a sixteenth of the prompt.
+        """
+        order = self.by_first_token
+        size = min(size or len(order), max(1, len(order) // 8))
+        return [order[i : i + size] for i in range(0, len(order), size)]

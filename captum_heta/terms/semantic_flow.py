@@ -1,0 +1,56 @@
+"""M, the causal gate of HETA: how much of what the target position is made of came from each token."""
+
+from collections.abc import Iterable, Iterator
+
+import torch
+from torch import Tensor
+
+from captum_heta.models import AttentionLayer
+
+
+def rollout(layers: Iterable[AttentionLayer], positions: Tensor) -> Iterator[tuple[AttentionLayer, Tensor]]:
+    """Attention followed down from target positions, so that only paths that end there count.
+
+    Starts from rho = one-hot(position). In each layer, from the last to the first, head h sends Phi_h = rho A^h, and
+    rho <- (rho + mean_h Phi_h) / 2 goes on to the layer below; the half that stays is the residual stream
+    (Abnar & Zuidema 2020, arXiv 2005.00928).
+
+    Args:
+        layers: the attention of each layer, the first layer first.
+        positions: (K,), the target positions.
+
+    Yields:
+        Each layer, from the last to the first, with its Phi, (K, H, T).
+    """
+    rho: Tensor | None = None
+    for layer in reversed(list(layers)):
+        weights = layer.weights.to(positions.device, torch.promote_types(layer.weights.dtype, torch.float32))
+        if rho is None:
+            rho = torch.nn.functional.one_hot(positions, weights.shape[-1]).to(weights.dtype)
+        phi = torch.einsum("kt,hts->khs", rho, weights)
+        yield layer, phi
+        rho = (rho + phi.mean(1)) / 2
+
+
+def semantic_flow(layers: Iterable[AttentionLayer], positions: Tensor) -> Tensor:
+    """M[i] = (1/Z) sum_{l,h} Phi_lh(i -> target) norm1(V_i^lh W_O^lh) (Pramanik et al. 2026, arXiv 2604.13258).
+
+    Args:
+        layers: the attention of each layer, the first layer first.
+        positions: (K,), the target positions.
+
+    Returns:
+        (K, T), float32 or better: non-negative, each row sums to 1 and is 0 after its target position.
+
+    Raises:
+        ValueError: if no attention head carries anything to a target position.
+    """
+    flow: Tensor | float = 0.0
+    for layer, phi in rollout(layers, positions):
+        flow = flow + torch.einsum("khs,hs->ks", phi, layer.value_norms().to(phi.device, phi.dtype))
+    total = torch.as_tensor(flow).sum(-1, keepdim=True)
+    if not (total > 0).all():
+        raise ValueError(
+            "No attention head carries anything to the target: all its values or output projections are zero."
+        )
+    return flow / total

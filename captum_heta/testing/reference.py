@@ -1,0 +1,104 @@
+"""Each term of HETA as its definition reads: one product, one masked pass, one path at a time, nothing cached.
+
+The oracle of the tests and the yardstick of the speed benchmark. Functions take a transformers model in eval mode.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from captum_heta.models import AttentionLayer
+
+
+def all_logits(model: Any, embeds: Tensor) -> Tensor:
+    """The logits (n, V) at every position for X (n, d)."""
+    with sdpa_kernel(SDPBackend.MATH):  # the one kernel with second derivatives
+        return model(inputs_embeds=embeds[None], use_cache=False).logits[0]
+
+
+def log_prob(model: Any, embeds: Tensor, target: int) -> Tensor:
+    """f(X) = log P(target | X), X (n, d)."""
+    return all_logits(model, embeds)[-1].log_softmax(-1)[target]
+
+
+def dense_hessian(model: Any, embeds: Tensor, target: int) -> Tensor:
+    """H, (n, d, n, d)."""
+    return torch.autograd.functional.hessian(lambda x: log_prob(model, x, target), embeds, vectorize=True)
+
+
+def dense_fisher(model: Any, embeds: Tensor) -> Tensor:
+    """J^T (diag(p) - p p^T) J for the logits at the last position, (n, d, n, d)."""
+    jacobian = torch.autograd.functional.jacobian(lambda x: all_logits(model, x)[-1], embeds)
+    p = all_logits(model, embeds)[-1].softmax(-1)
+    return torch.einsum("vid,vw,wje->idje", jacobian, p.diag() - torch.outer(p, p), jacobian)
+
+
+def dense_curvature(matrix: Tensor, groups: Sequence[Sequence[int]], probes: Tensor) -> Tensor:
+    """S from a whole matrix (n, d, n, d) and probes (R, n, d): mean over r of norm1(P_i H P_i r), (F,)."""
+    scores = []
+    for group in groups:
+        keep = torch.zeros_like(probes[0])
+        keep[list(group)] = 1.0
+        norms = [(keep * torch.einsum("idje,je->id", matrix, keep * r)).abs().sum() for r in probes]
+        scores.append(torch.stack(norms).mean())
+    return torch.stack(scores)
+
+
+def naive_curvature(model: Any, embeds: Tensor, target: int, groups: Sequence[Sequence[int]], probes: Tensor) -> Tensor:
+    """S with a new graph of the whole sequence for every product, (F,)."""
+    scores = []
+    for group in groups:
+        norms = []
+        for r in probes:
+            x = embeds.clone().requires_grad_()
+            (gradient,) = torch.autograd.grad(log_prob(model, x, target), x, create_graph=True)
+            keep = torch.zeros_like(r)
+            keep[list(group)] = 1.0
+            (product,) = torch.autograd.grad(gradient, x, keep * r)
+            norms.append((keep * product).abs().sum())
+        scores.append(torch.stack(norms).mean())
+    return torch.stack(scores)
+
+
+@torch.no_grad()
+def naive_information(
+    model: Any, embeds: Tensor, n_outputs: int, groups: Sequence[Sequence[int]], masked: Tensor
+) -> Tensor:
+    """I with one pass over the whole sequence for every feature, (K, F)."""
+    original = all_logits(model, embeds)[-n_outputs:].log_softmax(-1)
+    columns = []
+    for group in groups:
+        x = embeds.clone()
+        for token in group:
+            x[token] = masked[token]
+        changed = all_logits(model, x)[-n_outputs:].log_softmax(-1)
+        columns.append((original.exp() * (original - changed)).sum(-1))
+    return torch.stack(columns, dim=1)
+
+
+def naive_semantic_flow(layers: Sequence[AttentionLayer], target: int, mixers: Sequence[Tensor]) -> Tensor:
+    """M by a loop over layers, heads and positions, (T,).
+
+    Args:
+        layers: the attention of each layer, the first layer first.
+        target: the target position.
+        mixers: W_O of each layer, (H * head size, d).
+    """
+    heads, length, _ = layers[0].weights.shape
+    rho = [1.0 if position == target else 0.0 for position in range(length)]
+    flow = [0.0] * length
+    for layer, mixer in reversed(list(zip(layers, mixers, strict=True))):
+        size = layer.values.shape[-1]
+        passed = [0.0] * length
+        for head in range(heads):
+            shared = head * layer.values.shape[0] // heads
+            for position in range(length):
+                phi = sum(rho[t] * layer.weights[head, t, position].item() for t in range(length))
+                carried = layer.values[shared, position] @ mixer[head * size : (head + 1) * size]
+                flow[position] += phi * carried.abs().sum().item()
+                passed[position] += phi / heads
+        rho = [(kept + came) / 2 for kept, came in zip(rho, passed, strict=True)]
+    return torch.tensor(flow, dtype=torch.float64) / sum(flow)

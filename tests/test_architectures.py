@@ -1,0 +1,113 @@
+"""Every term on every supported architecture, against the slow reference, in float64."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from captum_heta.features import Features
+from captum_heta.models import CausalLM
+from captum_heta.terms import curvature, information, semantic_flow
+from captum_heta.terms.curvature.estimators import draw_probes
+from captum_heta.testing import reference
+from captum_heta.testing.architectures import CONFIGS, VOCAB_SIZE, tiny_model
+
+TOLERANCE = 1e-5  # eager attention takes its softmax in float32 whatever the weights are
+LENGTH, OUTPUTS, SAMPLES = 9, 3, 2
+# single tokens, groups of neighbours and of others, and a token (6) in no feature
+FEATURES = Features(((0,), (1, 2), (3, 7), (4,), (5,), (8,)))
+
+
+def relative_error(value, expected):
+    return ((value - expected).abs().max() / expected.abs().max()).item()
+
+
+@pytest.fixture(scope="module", params=CONFIGS)
+def case(request):
+    ids = torch.randint(VOCAB_SIZE, (LENGTH,), generator=torch.Generator().manual_seed(1))
+    outputs = torch.tensor([3, 7, 9])
+    lm = CausalLM(tiny_model(request.param).double())
+    embeds = lm.embed(torch.cat([ids, outputs[:-1]]))
+    with lm.ready():
+        trace = lm.trace(embeds, torch.arange(len(embeds)), OUTPUTS)
+        # the reference gets a model of its own, which keeps transformers' default attention
+        yield SimpleNamespace(lm=lm, trace=trace, outputs=outputs, plain=tiny_model(request.param).double())
+
+
+def test_predictions_are_the_models_own(case):
+    logits = reference.all_logits(case.plain, case.trace.embeds)[-OUTPUTS:]
+    assert relative_error(case.trace.log_probs, logits.log_softmax(-1)) < TOLERANCE
+
+
+def test_attention_and_values_make_the_input_of_the_output_projection(case):
+    inputs = []
+    hooks = [
+        layer.projection.register_forward_pre_hook(lambda _, args: inputs.append(args[0][0]))
+        for layer in case.trace.layers
+    ]
+    case.trace.rerun(case.trace.embeds[None], 0, keep=1)
+    for hook in hooks:
+        hook.remove()
+    assert len(inputs) == len(case.trace.layers)
+    for layer, mixed in zip(case.trace.layers, inputs, strict=True):
+        values = layer.values.repeat_interleave(len(layer.weights) // len(layer.values), dim=0)
+        assert relative_error((layer.weights @ values).transpose(0, 1).flatten(1), mixed) < TOLERANCE
+
+
+def test_gate_equals_triple_loop(case):
+    # GPT-2 alone keeps W_O as (inputs, outputs)
+    transposed = case.plain.config.model_type == "gpt2"
+    mixers = [layer.projection.weight if transposed else layer.projection.weight.T for layer in case.trace.layers]
+    flow = semantic_flow(case.trace.layers, case.trace.output_positions)
+    expected = [reference.naive_semantic_flow(case.trace.layers, int(p), mixers) for p in case.trace.output_positions]
+    assert relative_error(flow, torch.stack(expected)) < TOLERANCE
+
+
+def test_information_equals_one_masked_forward_a_feature(case):
+    masked = case.trace.embeds.mean(0).expand_as(case.trace.embeds)
+    found = information(case.trace, FEATURES, masked, batch_size=4)
+    expected = reference.naive_information(case.plain, case.trace.embeds, OUTPUTS, FEATURES.groups, masked)
+    assert relative_error(found, expected) < TOLERANCE
+
+
+def test_exact_curvature_equals_dense_hessian(case):
+    found = curvature(
+        case.trace, FEATURES, case.outputs.tolist(), mode="exact", n_samples=SAMPLES, rank=1, seed=5, batch_size=3
+    )
+    for output in (0, OUTPUTS - 1):
+        embeds = case.trace.embeds[: LENGTH + output]
+        hessian = reference.dense_hessian(case.plain, embeds, int(case.outputs[output]))
+        probes = torch.zeros(SAMPLES, *embeds.shape, dtype=torch.float64)
+        groups = [FEATURES.groups[i] for i in FEATURES.by_first_token]
+        varied = sorted(token for group in groups for token in group)
+        probes[:, varied] = draw_probes(groups, SAMPLES, embeds, torch.Generator().manual_seed(5))
+        expected = reference.dense_curvature(hessian, FEATURES.groups, probes)
+        assert relative_error(found[output], expected) < TOLERANCE
+
+
+@pytest.mark.parametrize("start", range(1, LENGTH + OUTPUTS - 1, 3))
+def test_suffix_behind_the_cached_prefix_equals_the_whole(case, start):
+    whole = case.trace.rerun(case.trace.embeds[None], 0, keep=1)
+    suffix = case.trace.rerun(case.trace.embeds[None, start:], start, keep=1)
+    assert relative_error(suffix, whole) < TOLERANCE
+
+
+def test_left_padded_prompts_are_explained_as_the_model_reads_them(case):
+    # a padded batch through the model itself, with the position ids that generate() gives it
+    from captum_heta import HETA
+
+    model = tiny_model(case.plain.config.model_type)
+    rows = [torch.randint(2, VOCAB_SIZE, (length,)) for length in (8, 5)]
+    ids = torch.stack([torch.cat([torch.zeros(8 - len(row), dtype=torch.long), row]) for row in rows])
+    mask = torch.stack([torch.cat([torch.zeros(8 - len(row), dtype=torch.long), torch.ones_like(row)]) for row in rows])
+    arguments = {"attention_mask": mask}
+    if CausalLM(model).takes_position_ids:
+        arguments["position_ids"] = (mask.cumsum(-1) - 1).clamp(min=0)
+    with torch.no_grad():
+        own = model(ids, **arguments).logits[:, -1].argmax(-1)
+    heta = HETA(model)
+    scores = heta.attribute(ids, additional_forward_args=mask, n_samples=1)
+    assert (scores[mask == 0] == 0).all()
+    for i, row in enumerate(rows):
+        alone = heta.attribute(row[None], target=int(own[i]), n_samples=1)
+        torch.testing.assert_close(scores[i, -len(row) :], alone[0])

@@ -1,0 +1,48 @@
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from captum_heta.features import Features
+
+# a few features over up to twelve tokens; -1: a token in no feature
+assignments = st.lists(st.integers(-1, 4), min_size=1, max_size=12)
+
+
+def built(assignment):
+    return Features(tuple(tuple(i for i, owner in enumerate(assignment) if owner == group) for group in range(5)))
+
+
+@given(assignments)
+def test_sum_then_spread_gives_each_token_its_features_total(assignment):
+    features = built(assignment)
+    scores = torch.arange(1.0, len(assignment) + 1)
+    spread = features.spread(features.sum(scores), len(assignment))
+    for token, owner in enumerate(assignment):
+        expected = sum(i + 1.0 for i, other in enumerate(assignment) if other == owner) if owner >= 0 else 0.0
+        assert spread[token] == expected
+
+
+@given(assignments, st.integers(1, 13))
+def test_batches_hold_every_feature_with_tokens_once_and_in_order(assignment, size):
+    features = built(assignment)
+    batches = features.batches(size)
+    assert all(1 <= len(batch) <= size for batch in batches)
+    order = [name for batch in batches for name in batch]
+    assert sorted(order) == [i for i, group in enumerate(features.groups) if group]
+    starts = [features.groups[name][0] for name in order]
+    assert starts == sorted(starts)
+
+
+def test_of_mask_orders_features_by_value():
+    assert Features.of_mask(torch.tensor([7, 2, 7, 3])).groups == ((1,), (3,), (0, 2))
+
+
+def test_merged_joins_groups():
+    features = Features(((4,), (0,), (2, 3), ()))
+    assert features.merged(torch.tensor([1, 0, 1, 5])).groups == ((0,), (2, 3, 4), ())
+
+
+def test_of_spans_puts_a_border_token_where_most_of_it_lies():
+    tokens = [(0, 0), (0, 4), (4, 9), (9, 10), (12, 14)]
+    spans = [[(0, 5)], [(5, 10)], [(20, 22)]]
+    assert Features.of_spans(spans, tokens).groups == ((1,), (2, 3), ())
