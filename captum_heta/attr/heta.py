@@ -1,0 +1,263 @@
+"""HETA: Hessian-Enhanced Token Attribution (Pramanik et al., ICLR 2026, arXiv 2604.13258)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from captum_heta.attr._captum import NullProgress, Progress, progress
+from captum_heta.attr.base import OutputAttributions, TokenAttribution
+from captum_heta.attr.inputs import (
+    Baselines,
+    baseline_embeddings,
+    baselines_of_row,
+    check_ids,
+    check_length,
+    check_vocabulary,
+    prompts,
+    targets,
+)
+from captum_heta.features import Features
+from captum_heta.models import CausalLM
+from captum_heta.terms import curvature, information, semantic_flow
+from captum_heta.terms.curvature import check_mode
+
+
+class HETATerms(NamedTuple):
+    """The three terms of Eq. 5, of one shape and in float32.
+
+    Attributes:
+        semantic_flow: M, the causal gate; sums to 1 over the context.
+        curvature: S, the second-order sensitivity of log P(target), per squared unit of the embeddings.
+        information: I, in nats.
+    """
+
+    semantic_flow: Tensor
+    curvature: Tensor
+    information: Tensor
+
+    def combine(self, beta: float, gamma: float) -> Tensor:
+        """Eq. 5: M (beta S + gamma I)."""
+        return self.semantic_flow * (beta * self.curvature + gamma * self.information)
+
+
+@dataclass(frozen=True)
+class _Options:
+    """The options of `HETA.attribute` that do not depend on its inputs, checked."""
+
+    beta: float = 0.5
+    gamma: float = 0.5
+    curvature: str = "auto"
+    n_samples: int = 10
+    rank: int = 64
+    window: int | None = 512
+    overlap: float = 0.5
+    last_n_layers: int | None = None
+    seed: int = 0
+    perturbations_per_eval: int | None = None
+    num_trials: int = 1
+
+    def __post_init__(self) -> None:
+        for name in ("beta", "gamma"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"{name} weighs a non-negative term and must be >= 0, got {getattr(self, name)}.")
+        for name in ("n_samples", "rank", "window", "last_n_layers", "perturbations_per_eval", "num_trials"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name} must be at least 1, got {value}.")
+        if not 0 <= self.overlap < 1:
+            raise ValueError(f"overlap is the share of a window and must be in [0, 1), got {self.overlap}.")
+        check_mode(self.curvature)
+        if self.last_n_layers is not None:
+            raise NotImplementedError(
+                "last_n_layers is not implemented yet; leave it None to differentiate the embeddings."
+            )
+
+
+class HETA(TokenAttribution):
+    """Attr(i) = M[i] (beta S[i] + gamma I[i]) for each token i of a prompt (Eq. 5 of arXiv 2604.13258).
+
+    M is the share of token i in what attention carries to the target position, S the curvature of the target's
+    log-probability in its embedding, I the change of the next-token distribution when it is masked.
+
+    Args:
+        forward_func: a decoder-only language model of Hugging Face transformers. It is left as it is found: during a
+            call it runs in eval mode with eager attention and frozen parameters.
+
+    Raises:
+        TypeError: if the model is not a causal language model with attention in every layer.
+
+    Example::
+
+        >>> heta = HETA(model)
+        >>> scores = heta.attribute(input_ids, target=token_id)  # (B, n)
+    """
+
+    def __init__(self, forward_func: Any) -> None:
+        super().__init__(forward_func)
+        self._lm = CausalLM(forward_func)
+
+    @classmethod
+    def get_name(cls) -> str:
+        """The name in tables and progress bars; Captum's default would spell it "H E T A"."""
+        return cls.__name__
+
+    def attribute(
+        self,
+        inputs: Tensor | tuple[Tensor],
+        baselines: Baselines = None,
+        target: int | Sequence[int] | Tensor | None = None,
+        additional_forward_args: Any = None,
+        feature_mask: Tensor | tuple[Tensor] | None = None,
+        perturbations_per_eval: int | None = None,
+        show_progress: bool = False,
+        *,
+        beta: float = 0.5,
+        gamma: float = 0.5,
+        curvature: str = "auto",
+        n_samples: int = 10,
+        rank: int = 64,
+        window: int | None = 512,
+        overlap: float = 0.5,
+        last_n_layers: int | None = None,
+        seed: int = 0,
+        return_terms: bool = False,
+    ) -> Any:
+        """Attribute the next-token prediction after each prompt to the prompt's tokens.
+
+        Args:
+            inputs: token ids, (B, n) integers on the device of the model's embeddings. Captum's form, a tuple of
+                one tensor, is answered with a tuple.
+            baselines: what replaces a masked token's embedding in I: None or "zero" for zeros, "mean" for the mean of
+                the prompt's embeddings, or token ids (an int, or a tensor that broadcasts to ``inputs``) for theirs.
+            target: the token id whose log-probability is explained, one for all prompts or one a prompt. None explains
+                the model's own most likely next token.
+            additional_forward_args: the attention mask (B, n) for prompts padded on either side; or a tuple of
+                attention mask and position ids; or a dictionary with these names. Padding scores 0.
+            feature_mask: integers that broadcast to ``inputs``. Tokens with the same number are one feature:
+                differentiated and masked together, their gates added; each carries the feature's score.
+            perturbations_per_eval: masked copies or Hessian products at once. None fits them to a memory budget.
+            show_progress: show Captum's progress bar.
+            beta: the weight of S, >= 0.
+            gamma: the weight of I, >= 0.
+            curvature: "exact" for Hessian-vector products; "fisher" for the Gauss-Newton matrix, estimated from
+                ``rank`` score vectors, at the cost of a few gradients; "auto" for "exact". "low_rank" and
+                "gauss_newton" are not implemented yet.
+            n_samples: Rademacher probes that estimate S. Its error falls with their square root.
+            rank: score vectors of "fisher"; "exact" has no use for it.
+            window: tokens in a window of "low_rank", which cuts the Hessian into blocks of tokens. "exact" and
+                "fisher" use the block of one feature at a time, which no window cuts: any window gives the same.
+            overlap: the share of a window that the next one covers too, in [0, 1).
+            last_n_layers: not implemented yet.
+            seed: of the probes. The same seed gives the same scores; torch's global random state is not touched.
+            return_terms: return M, S and I too.
+
+        Returns:
+            Scores of the shape of ``inputs``, float32, non-negative. With ``return_terms``, a pair of them and
+            `HETATerms`.
+
+        Raises:
+            ValueError: for inputs, targets, masks or options that do not fit; the message says what would.
+            NotImplementedError: for options that are announced and not there yet.
+            RuntimeError: if the model returns no attention or second derivatives that are not finite.
+        """
+        options = _Options(
+            beta=beta,
+            gamma=gamma,
+            curvature=curvature,
+            n_samples=n_samples,
+            rank=rank,
+            window=window,
+            overlap=overlap,
+            last_n_layers=last_n_layers,
+            seed=seed,
+            perturbations_per_eval=perturbations_per_eval,
+        )
+        input_ids = inputs[0] if isinstance(inputs, tuple) else inputs
+        rows = prompts(self._lm, input_ids, additional_forward_args, feature_mask)
+        outputs = targets(self._lm, target, len(rows))
+        terms = HETATerms(*(torch.zeros(input_ids.shape, device=input_ids.device) for _ in HETATerms._fields))
+        with self._bar(show_progress, sum(2 * len(row.features) for row in rows)) as bar:
+            for i, (row, output) in enumerate(zip(rows, outputs, strict=True)):
+                masked = baselines_of_row(baselines, input_ids, i, row.places)
+                found, _ = self._explain(row.ids, row.position_ids, output, row.features, masked, options, bar)
+                for whole, part in zip(terms, found, strict=True):
+                    whole[i, row.places] = row.features.spread(part, len(row.places))[0]
+        scores = terms.combine(beta, gamma)
+        answer = (scores,) if isinstance(inputs, tuple) else scores
+        return (answer, terms) if return_terms else answer
+
+    def attribute_outputs(
+        self,
+        input_ids: Tensor,
+        outputs: Tensor,
+        features: Features,
+        *,
+        num_trials: int = 1,
+        baselines: Baselines = None,
+        show_progress: bool = False,
+        **kwargs: Any,
+    ) -> OutputAttributions:
+        """As `TokenAttribution.attribute_outputs`; ``kwargs`` are the options of `attribute`.
+
+        The scores of output t are those of `attribute` for the prompt followed by the outputs before t.
+        """
+        options = _Options(num_trials=num_trials, **kwargs)
+        check_ids(self._lm, input_ids[None])
+        check_vocabulary("target", outputs, self._lm)
+        positions = torch.arange(len(input_ids), device=input_ids.device)
+        with self._bar(show_progress, len(features) * (1 + len(outputs) * num_trials)) as bar:
+            terms, log_probs = self._explain(input_ids, positions, outputs, features, baselines, options, bar)
+        return OutputAttributions(terms.combine(options.beta, options.gamma), log_probs, terms)
+
+    def _explain(
+        self,
+        ids: Tensor,
+        position_ids: Tensor,
+        outputs: Tensor | None,
+        features: Features,
+        baselines: Baselines,
+        options: _Options,
+        bar: Progress,
+    ) -> tuple[HETATerms, Tensor]:
+        """The terms (K, F) and log-probabilities (K,) of the outputs of one prompt, or of its likeliest next token."""
+        lm, count = self._lm, 1 if outputs is None else len(outputs)
+        check_length(lm, len(ids) + count - 1)
+        with lm.ready():
+            embeds = lm.embed(ids if outputs is None else torch.cat([ids, outputs[:-1]]))
+            masked = embeds.clone()
+            masked[: len(ids)] = baseline_embeddings(lm, embeds[: len(ids)], baselines)
+            later = position_ids[-1] + torch.arange(1, count, device=ids.device)
+            trace = lm.trace(embeds, torch.cat([position_ids, later]), count)
+            if outputs is None:
+                outputs = trace.log_probs.argmax(-1)
+            batch = options.perturbations_per_eval
+            lost = information(trace, features, masked, batch or lm.batch_size(len(embeds), count), bar.update)
+            flow = features.sum(semantic_flow(trace.layers, trace.output_positions))
+            curved = [
+                curvature(
+                    trace,
+                    features,
+                    outputs.tolist(),
+                    mode=options.curvature,
+                    n_samples=options.n_samples,
+                    rank=options.rank,
+                    seed=seed,
+                    batch_size=batch or lm.batch_size(len(embeds), 1, products=True),
+                    progress=bar.update,
+                )
+                for seed in _fresh_seeds(options.seed, options.num_trials)
+            ]
+        log_probs = trace.log_probs.gather(1, outputs[:, None])[:, 0]
+        return HETATerms(flow.float(), torch.stack(curved).mean(0).float(), lost.float()), log_probs.float()
+
+    def _bar(self, show: bool, total: int) -> Progress:
+        return progress(desc=f"{self.get_name()} attribution", total=total) if show else NullProgress()
+
+
+def _fresh_seeds(seed: int, count: int) -> list[int]:
+    """``seed`` itself and ``count`` - 1 seeds that follow from it."""
+    return [seed, *np.random.SeedSequence(seed).generate_state(count - 1).tolist()]

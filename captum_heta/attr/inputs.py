@@ -1,0 +1,188 @@
+"""From the tensors a person passes to prompts without padding, features, targets and masked embeddings, all checked."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from captum_heta.features import Features
+from captum_heta.models import CausalLM
+
+Baselines = str | int | Tensor | None
+
+
+@dataclass(frozen=True, eq=False)
+class Prompt:
+    """One row of a batch, without its padding.
+
+    Attributes:
+        ids: (n,), its real tokens.
+        places: (n,), their columns in the batch.
+        position_ids: (n,).
+        features: groups of its tokens.
+    """
+
+    ids: Tensor
+    places: Tensor
+    position_ids: Tensor
+    features: Features
+
+
+def prompts(lm: CausalLM, input_ids: Any, additional_forward_args: Any, feature_mask: Any) -> list[Prompt]:
+    """The rows of a batch.
+
+    Padding is cut off rather than masked: a causal model's real tokens do not see it, and a prompt then scores the
+    same in every batch.
+
+    Raises:
+        ValueError: naming the argument that does not fit and what would.
+    """
+    check_ids(lm, input_ids)
+    attention_mask, position_ids = _forward_arguments(lm, additional_forward_args, input_ids)
+    mask = _one("feature_mask", feature_mask)
+    groups = None if mask is None else _integers_like("feature_mask", mask, input_ids)
+    rows = []
+    for i, ids in enumerate(input_ids):
+        places = torch.arange(len(ids), device=ids.device)
+        if attention_mask is not None:
+            places = attention_mask[i].nonzero().flatten()
+            if len(places) == 0:
+                raise ValueError(f"The prompt in row {i} is empty: its attention mask keeps no token.")
+            if int(places[-1] - places[0]) + 1 != len(places):
+                raise ValueError(
+                    f"attention_mask has a hole inside the prompt of row {i}. Only padding on the left or right can be "
+                    "masked: remove the tokens between from the prompt."
+                )
+        position = torch.arange(len(places), device=ids.device) if position_ids is None else position_ids[i][places]
+        features = Features.of_tokens(range(len(places))) if groups is None else Features.of_mask(groups[i][places])
+        rows.append(Prompt(ids[places], places, position, features))
+    return rows
+
+
+def check_ids(lm: CausalLM, input_ids: Any) -> None:
+    """Raise ValueError unless these are (B, n) integers of the vocabulary on the device of the model's embeddings."""
+    if not isinstance(input_ids, Tensor) or input_ids.ndim != 2 or input_ids.dtype not in (torch.int64, torch.int32):
+        form = (
+            f"{tuple(input_ids.shape)} {input_ids.dtype}" if isinstance(input_ids, Tensor) else type(input_ids).__name__
+        )
+        raise ValueError(f"inputs must be token ids, an integer tensor of shape (batch, length), got {form}.")
+    if input_ids.numel() == 0:
+        raise ValueError("The prompt is empty: there is no token to attribute a prediction to.")
+    if input_ids.device != lm.device:
+        raise ValueError(
+            f"inputs are on {input_ids.device}, the model's embeddings on {lm.device}: move them with "
+            "inputs.to(model.device)."
+        )
+    check_vocabulary("inputs", input_ids, lm)
+
+
+def check_vocabulary(name: str, ids: Tensor, lm: CausalLM) -> None:
+    """Raise ValueError if an id is outside the model's vocabulary."""
+    outside = ids[(ids < 0) | (ids >= lm.vocab_size)]
+    if outside.numel():
+        raise ValueError(
+            f"{name} has token id {outside[0].item()}, outside the vocabulary of {type(lm.model).__name__} "
+            f"(0 to {lm.vocab_size - 1})."
+        )
+
+
+def check_length(lm: CausalLM, length: int) -> None:
+    """Raise ValueError if a sequence has more tokens than the model has positions."""
+    if lm.max_positions is not None and length > lm.max_positions:
+        raise ValueError(
+            f"The prompt and its answer have {length} tokens, more than the {lm.max_positions} positions of "
+            f"{type(lm.model).__name__} (max_position_embeddings): shorten the prompt."
+        )
+
+
+def targets(lm: CausalLM, target: Any, batch: int) -> list[Tensor | None]:
+    """One target token a row, each (1,), or None for the model's own choice.
+
+    Raises:
+        ValueError: for targets outside the vocabulary or as many as neither one nor the batch.
+    """
+    if target is None:
+        return [None] * batch
+    ids = torch.as_tensor(target).flatten()
+    if ids.dtype not in (torch.int64, torch.int32) or len(ids) not in (1, batch):
+        raise ValueError(f"target must be one token id, or one for each of the {batch} prompts, got {target!r}.")
+    check_vocabulary("target", ids, lm)
+    return list(ids.to(lm.device, torch.int64).expand(batch).split(1))
+
+
+def baseline_embeddings(lm: CausalLM, embeds: Tensor, baselines: Baselines) -> Tensor:
+    """(n, d): what replaces each prompt token's embedding (n, d) in the information term.
+
+    Args:
+        lm: the model.
+        embeds: (n, d).
+        baselines: None or "zero", "mean", or token ids that broadcast to (n,).
+
+    Raises:
+        ValueError: for anything else.
+    """
+    if isinstance(baselines, str) and baselines not in ("zero", "mean"):
+        raise ValueError(f"baselines must be 'zero', 'mean' or token ids, got {baselines!r}.")
+    if baselines is None or baselines == "zero":
+        return torch.zeros_like(embeds)
+    if baselines == "mean":
+        return embeds.mean(0).expand_as(embeds)
+    ids = _integers_like("baselines", torch.as_tensor(baselines, device=embeds.device), embeds[:, 0])
+    check_vocabulary("baselines", ids, lm)
+    return lm.embed(ids)
+
+
+def baselines_of_row(baselines: Any, input_ids: Tensor, row: int, places: Tensor) -> Baselines:
+    """The part of a batch's `baselines` that is for one prompt; numbers are token ids that broadcast to the batch."""
+    baselines = _one("baselines", baselines)
+    if baselines is None or isinstance(baselines, str):
+        return baselines
+    return _integers_like("baselines", torch.as_tensor(baselines, device=input_ids.device), input_ids)[row, places]
+
+
+def _one(name: str, value: Any) -> Any:
+    """Captum's methods take a tuple with an entry for each input; there is one input here."""
+    if not isinstance(value, tuple):
+        return value
+    if len(value) != 1:
+        raise ValueError(f"{name} has {len(value)} entries for one input.")
+    return value[0]
+
+
+def _integers_like(name: str, value: Any, like: Tensor) -> Tensor:
+    """``value`` as integers broadcast to the shape of ``like``."""
+    if not isinstance(value, Tensor) or value.dtype not in (torch.int64, torch.int32):
+        form = value.dtype if isinstance(value, Tensor) else type(value).__name__
+        raise ValueError(f"{name} must be an integer tensor, got {form}.")
+    try:
+        return value.to(like.device).expand(like.shape)
+    except RuntimeError:
+        raise ValueError(
+            f"{name} has shape {tuple(value.shape)}, which does not broadcast to the inputs' {tuple(like.shape)}."
+        ) from None
+
+
+def _forward_arguments(lm: CausalLM, given: Any, input_ids: Tensor) -> tuple[Tensor | None, Tensor | None]:
+    """The attention mask (bool) and the position ids, each (B, n) or None."""
+    names = ("attention_mask", "position_ids")
+    if given is None:
+        given = {}
+    elif not isinstance(given, Mapping):
+        given = given if isinstance(given, tuple) else (given,)
+        if len(given) > len(names):
+            raise ValueError(f"additional_forward_args has {len(given)} entries; it takes {' and '.join(names)}.")
+        given = dict(zip(names, given, strict=False))
+    unknown = [name for name in given if name not in names]
+    if unknown:
+        raise ValueError(f"additional_forward_args has {unknown[0]!r}; it takes {' and '.join(names)}.")
+    found = {}
+    for name in names:
+        value = given.get(name)
+        if isinstance(value, Tensor) and value.dtype == torch.bool:
+            value = value.long()
+        found[name] = None if value is None else _integers_like(name, value, input_ids)
+    if found["position_ids"] is not None and not lm.takes_position_ids:
+        raise ValueError(f"{type(lm.model).__name__} takes no position_ids: it counts positions itself.")
+    return found["attention_mask"], found["position_ids"]

@@ -1,0 +1,173 @@
+"""Captum's LLM interface for the methods of this package."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from captum.attr import InterpretableInput, LLMAttribution, LLMAttributionResult, TextTemplateInput, TextTokenInput
+from torch import Tensor
+
+from captum_heta.attr._captum import pretty_tokens
+from captum_heta.attr.base import TokenAttribution
+from captum_heta.features import Features
+from captum_heta.text import NO_OFFSETS, token_spans, value_spans
+
+
+class LLMTokenAttributionResult(LLMAttributionResult):
+    """Captum's result with the terms that the scores are made of.
+
+    Attributes:
+        terms: for HETA a named tuple of semantic_flow, curvature and information, each
+            (n_output_tokens, n_features); None for methods that have no terms.
+    """
+
+    def __init__(self, *, terms: Any = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.terms = terms
+
+
+class LLMTokenAttribution(LLMAttribution):
+    """Wraps a method of this package as `captum.attr.LLMAttribution` wraps Captum's perturbation methods.
+
+    One teacher-forced pass over prompt and outputs serves all output tokens.
+
+    Args:
+        attr_method: an instance of `HETA` or another `TokenAttribution`. It keeps working by itself.
+        tokenizer: the tokenizer of its model.
+        attr_target: "log_prob", the only target these methods are defined for.
+
+    Example::
+
+        >>> llm_attr = LLMTokenAttribution(HETA(model), tokenizer)
+        >>> result = llm_attr.attribute(TextTokenInput(prompt, tokenizer), target=" Paris")
+        >>> result.plot_token_attr(show=True)
+    """
+
+    SUPPORTED_METHODS = (TokenAttribution,)
+    SUPPORTED_PER_TOKEN_ATTR_METHODS = (TokenAttribution,)
+    SUPPORTED_INPUTS = (TextTemplateInput, TextTokenInput)
+
+    def __init__(self, attr_method: TokenAttribution, tokenizer: Any, attr_target: str = "log_prob") -> None:
+        if not isinstance(attr_method, TokenAttribution):
+            raise TypeError(
+                f"LLMTokenAttribution wraps methods of captum_heta, got {type(attr_method).__name__}; Captum's own "
+                "methods go into captum.attr.LLMAttribution or LLMGradientAttribution."
+            )
+        if attr_target != "log_prob":
+            raise ValueError(
+                f"{type(attr_method).__name__} explains log-probabilities: attr_target must be 'log_prob', "
+                f"got {attr_target!r}."
+            )
+        super().__init__(attr_method, tokenizer, attr_target)
+
+    def attribute(
+        self,
+        inp: InterpretableInput,
+        target: str | Tensor | None = None,
+        num_trials: int = 1,
+        gen_args: dict[str, Any] | None = None,
+        use_cached_outputs: bool = True,
+        _inspect_forward: Callable[[str, str, list[float]], None] | None = None,
+        forward_in_tokens: bool = True,
+        **kwargs: Any,
+    ) -> LLMTokenAttributionResult:
+        """Attribute each output token, given the prompt and the outputs before it, to the features of the prompt.
+
+        Args:
+            inp: a TextTokenInput, whose features are its tokens except the skipped ones, or a TextTemplateInput,
+                whose features are its values. Their baselines are of Captum's perturbation methods; for HETA's pass
+                ``baselines``.
+            target: the output as text or token ids (K,). None lets the model generate it.
+            num_trials: average over as many fresh draws of the method's probes.
+            gen_args: arguments of ``model.generate``; only without ``target``. None generates greedily, as Captum does.
+            use_cached_outputs: how Captum's methods decode; here one pass over prompt and output gives all
+                log-probabilities, which are the same either way.
+            _inspect_forward: called with the prompt, the output and the probabilities of the output and of each of
+                its tokens.
+            forward_in_tokens: likewise.
+            **kwargs: the method's options; also ``feature_mask``, integers (n_features,) or (1, n_features): features
+                with the same number are attributed as one, and each carries its score.
+
+        Returns:
+            ``token_attr`` (K, n_features), ``seq_attr`` its sum over the outputs, ``output_probs`` (K,), and ``terms``.
+
+        Raises:
+            ValueError: for an empty prompt or target, and as the method's ``attribute`` does.
+        """
+        if not isinstance(inp, self.SUPPORTED_INPUTS):
+            raise TypeError(f"inp must be a TextTokenInput or a TextTemplateInput, got {type(inp).__name__}.")
+        if target is not None and gen_args is not None:
+            raise ValueError("gen_args generate a target: pass them or a target, not both.")
+        ids, features = self._tokenized(inp)
+        outputs = self._outputs(inp, target, gen_args)
+        found, spread = self._grouped(features, kwargs.pop("feature_mask", None))
+        result = self.attr_method.attribute_outputs(ids, outputs, found, num_trials=num_trials, **kwargs)
+        probs = result.log_probs.exp()
+        if _inspect_forward is not None:
+            prompt, response = self.tokenizer.decode(ids), self.tokenizer.decode(outputs)
+            _inspect_forward(prompt, response, [probs.prod().item(), *probs.tolist()])
+
+        def formatted(scores: Tensor) -> Tensor:
+            return inp.format_attr(spread(scores))
+
+        token_attr = formatted(result.scores)
+        return LLMTokenAttributionResult(
+            seq_attr=token_attr.sum(0),
+            token_attr=token_attr,
+            output_probs=probs,
+            input_tokens=inp.values,
+            output_tokens=self._labels(outputs),
+            inp=inp,
+            terms=None if result.terms is None else type(result.terms)(*map(formatted, result.terms)),
+        )
+
+    def _tokenized(self, inp: TextTokenInput | TextTemplateInput) -> tuple[Tensor, Features]:
+        """The prompt's token ids (n,) and the interpretable features among them."""
+        if isinstance(inp, TextTokenInput):
+            ids = inp.inp_tensor[0]
+            kept = torch.ones_like(ids, dtype=torch.bool) if inp.itp_mask is None else inp.itp_mask[0]
+            features = Features.of_tokens(kept.nonzero().flatten().tolist())
+        else:
+            text_ids, spans = token_spans(inp.to_model_input(), self.tokenizer)
+            ids = torch.tensor(text_ids, dtype=torch.long)
+            values = value_spans(inp)
+            places = range(len(values)) if inp.mask is None else inp.formatted_mask
+            ranges = [
+                [span for value, place in zip(values, places, strict=True) if place == i for span in value]
+                for i in range(inp.n_itp_features)
+            ]
+            features = Features.of_spans(ranges, spans)
+        if ids.numel() == 0:
+            raise ValueError("The prompt is empty: there is no token to attribute the output to.")
+        return ids.to(self.device), features
+
+    def _outputs(self, inp: InterpretableInput, target: str | Tensor | None, gen_args: dict[str, Any] | None) -> Tensor:
+        outputs = self._get_target_tokens(inp, target, gen_args)
+        if outputs.ndim != 1:
+            raise ValueError(
+                f"target must be text or token ids of shape (K,), got a tensor of shape {tuple(outputs.shape)}."
+            )
+        if outputs.numel() == 0:
+            origin = "The model generated nothing" if target is None else f"The target {target!r} encodes to no token"
+            raise ValueError(f"{origin}: there is no output to explain. Pass a target with at least one token.")
+        return outputs.to(self.device, torch.long)
+
+    @staticmethod
+    def _grouped(features: Features, mask: Tensor | None) -> tuple[Features, Callable[[Tensor], Tensor]]:
+        """The features to attribute, and how their scores spread over the input's own."""
+        if mask is None:
+            return features, lambda scores: scores
+        groups = torch.as_tensor(mask).flatten()
+        if groups.dtype not in (torch.int64, torch.int32) or len(groups) != len(features):
+            raise ValueError(
+                f"feature_mask must have one integer for each of the {len(features)} features of the input, got "
+                f"{tuple(torch.as_tensor(mask).shape)} {groups.dtype}."
+            )
+        index = groups.unique(return_inverse=True)[1]
+        return features.merged(groups), lambda scores: scores[..., index.to(scores.device)]
+
+    def _labels(self, outputs: Tensor) -> list[str]:
+        try:
+            return pretty_tokens(outputs, self.tokenizer)
+        except NO_OFFSETS:  # which Captum's labels are made from
+            return [self.tokenizer.decode(token).strip() for token in outputs[:, None]]

@@ -1,0 +1,81 @@
+import pytest
+from captum.attr import TextTemplateInput
+from hypothesis import example, given
+from hypothesis import strategies as st
+from transformers import ByT5Tokenizer
+
+from captum_heta.demo import load_model
+from captum_heta.text import token_spans, value_spans
+
+FAST = load_model()[1]
+SLOW = ByT5Tokenizer()  # in Python, one token a byte, and no offsets
+
+words = st.text(st.characters(codec="utf-8", exclude_categories=["Cs", "Cc", "Co"]), max_size=20)
+
+
+@given(words)
+@example("a  b\n🎉 é")
+def test_fast_spans_cover_the_text(text):
+    ids, spans = token_spans(text, FAST)
+    assert ids == FAST.encode(text)
+    assert spans[0] == (0, 0)  # <s>
+    covered = {i for start, end in spans for i in range(start, end)}
+    assert all(i in covered for i, character in enumerate(text) if not character.isspace())
+
+
+@given(words)
+@example("a  b\n🎉 é")
+def test_slow_spans_are_the_characters_of_each_byte(text):
+    ids, spans = token_spans(text, SLOW)
+    assert ids == SLOW.encode(text)
+    expected = [(i, i + 1) for i, character in enumerate(text) for _ in character.encode() if not character.isspace()]
+    if all(not character.isspace() for character in text):
+        assert spans == [*expected, (0, 0)]  # </s>
+    assert [span for span in spans if span in expected] == expected or any(c.isspace() for c in text)
+
+
+def test_slow_tokenizer_that_changes_the_text_is_an_error():
+    class Lossy(ByT5Tokenizer):
+        def encode(self, text, **kwargs):
+            return super().encode(text.replace("b", "x"), **kwargs)
+
+    with pytest.raises(ValueError, match="Lossy has no offsets, and its tokens decode to 'axc'.*fast tokenizer"):
+        token_spans("abc", Lossy())
+
+
+@pytest.mark.parametrize(
+    ("template", "values"),
+    [
+        ("{} b {} {} e {}", ["a", "c", "d", "f"]),
+        ("{name} met {other}. {name} left.", {"name": "Ann", "other": "An"}),
+        (lambda first, second: f"{second} before {first}", ["a", "b"]),
+        (lambda **values: " / ".join(values.values()), {"x": "one", "y": "one"}),
+        ("{}{}", ["ab", "ab"]),
+        ("{} and {}", ["", "b"]),
+    ],
+)
+def test_value_spans_hold_the_values(template, values):
+    inp = TextTemplateInput(template, values)
+    text = inp.to_model_input()
+    spans = value_spans(inp)
+    assert len(spans) == len(inp.values)
+    for value, found in zip(inp.values, spans, strict=True):
+        assert found
+        assert all(text[start:end] == value for start, end in found)
+
+
+def test_value_used_twice_has_two_spans():
+    assert value_spans(TextTemplateInput("{0} or not {0}", ["be"])) == [[(0, 2), (10, 12)]]
+
+
+def test_same_value_in_two_places_is_told_apart():
+    assert value_spans(TextTemplateInput("{} {}", ["a", "a"])) == [[(0, 1)], [(2, 3)]]
+
+
+def test_padding_template_falls_back_to_the_only_occurrence():
+    assert value_spans(TextTemplateInput("{:>5}|", ["abc"])) == [[(2, 5)]]
+
+
+def test_template_that_hides_a_value_is_an_error():
+    with pytest.raises(ValueError, match="does not show where its value 'ab' is"):
+        value_spans(TextTemplateInput(lambda value: f"{len(value)} characters", ["ab"]))
