@@ -1,0 +1,5 @@
+"""How good attributions are, as functions of tensors."""
+
+from captum_heta.metrics.alignment import alignment_f1, dsa, top1_hit
+
+__all__ = ["alignment_f1", "dsa", "top1_hit"]
