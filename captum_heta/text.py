@@ -32,28 +32,38 @@ def token_spans(text: str, tokenizer: Any) -> tuple[list[int], list[Span]]:
 
 
 def _decoded_spans(text: str, ids: list[int], tokenizer: Any) -> list[Span]:
-    """Spans by decoding one token more each time, white space apart (tokenizers add and drop it)."""
+    """Spans by decoding one token more each time and comparing what is not white space, which tokenizers add and drop.
 
-    def visible(count: int) -> str:
-        decoded = tokenizer.decode(ids[:count], skip_special_tokens=True, clean_up_tokenization_spaces=False)
-        return "".join(decoded.split()).rstrip("\ufffd")  # a character whose bytes are not all there yet
+    A token that only adds white space has the gap between its neighbours.
+    """
+
+    def decoded(count: int) -> str:
+        return tokenizer.decode(ids[:count], skip_special_tokens=True, clean_up_tokenization_spaces=False)
+
+    def visible(part: str) -> str:
+        return "".join(part.split())
 
     places = [i for i, character in enumerate(text) if not character.isspace()]
-    decoded = visible(len(ids))
-    if decoded.lower() != "".join(text.split()).lower():
+    if visible(decoded(len(ids))).lower() != visible(text).lower():
         raise ValueError(
-            f"{type(tokenizer).__name__} has no offsets, and its tokens decode to {decoded!r}, not to the prompt: the "
-            "characters of a token cannot be told. Use a fast tokenizer or TextTokenInput."
+            f"{type(tokenizer).__name__} has no offsets, and its tokens decode to {decoded(len(ids))!r}, not to the "
+            "prompt: the characters of a token cannot be told. Use a fast tokenizer or TextTokenInput."
         )
     spans: list[Span] = []
-    done = 0
+    before, done = "", 0
     for count, token in enumerate(ids, start=1):
         if token in tokenizer.all_special_ids:
             spans.append((0, 0))
             continue
-        first, done = done, max(done, len(visible(count)))
-        last = min(max(done, first + 1), len(places))  # part of a character: the whole of it
-        spans.append((places[first], places[last - 1] + 1) if first < last else (0, 0))
+        now = decoded(count)
+        # a character whose bytes are not all there yet is left out or decodes to U+FFFD
+        first, done = done, max(done, len(visible(now).rstrip("\ufffd")))
+        if len(now) > len(before) and visible(now) == visible(before):
+            spans.append((places[first - 1] + 1 if first else 0, places[first] if first < len(places) else len(text)))
+        else:
+            last = min(max(done, first + 1), len(places))  # part of a character: the whole of it
+            spans.append((places[first], places[last - 1] + 1) if first < last else (0, 0))
+        before = now
     return spans
 
 

@@ -92,7 +92,7 @@ class LLMTokenAttribution(LLMAttribution):
             ``token_attr`` (K, n_features), ``seq_attr`` its sum over the outputs, ``output_probs`` (K,), and ``terms``.
 
         Raises:
-            ValueError: for an empty prompt or target, and as the method's ``attribute`` does.
+            ValueError: for an empty prompt or target, no features, and as the method's ``attribute`` does.
         """
         if not isinstance(inp, self.SUPPORTED_INPUTS):
             raise TypeError(f"inp must be a TextTokenInput or a TextTemplateInput, got {type(inp).__name__}.")
@@ -139,6 +139,11 @@ class LLMTokenAttribution(LLMAttribution):
             features = Features.of_spans(ranges, spans)
         if ids.numel() == 0:
             raise ValueError("The prompt is empty: there is no token to attribute the output to.")
+        if len(features) == 0:
+            raise ValueError(
+                "The prompt has nothing to attribute the output to: all its tokens are skipped, or its template has no "
+                "values."
+            )
         return ids.to(self.device), features
 
     def _outputs(self, inp: InterpretableInput, target: str | Tensor | None, gen_args: dict[str, Any] | None) -> Tensor:

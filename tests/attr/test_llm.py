@@ -132,6 +132,11 @@ class TestErrors:
         with pytest.raises(ValueError, match="The prompt is empty"):
             llm.attribute(TextTokenInput("", NoSpecial()), target=" Oslo")
 
+    def test_nothing_but_skipped_tokens(self, demo, llm):
+        for inp in (TextTokenInput("", demo[1], skip_tokens=["<s>"]), TextTemplateInput("text", [])):
+            with pytest.raises(ValueError, match="The prompt has nothing to attribute the output to"):
+                llm.attribute(inp, target=" Oslo")
+
     def test_captums_methods_go_into_captums_wrappers(self, demo):
         with pytest.raises(TypeError, match="got FeatureAblation; Captum's own methods go into"):
             LLMTokenAttribution(FeatureAblation(demo[0]), demo[1])
@@ -244,10 +249,9 @@ class TestTemplates:
         inp = TextTemplateInput("{} met {}.", ["Zoë 🙂", "Al"])
         found = llm.attribute(inp, target="ok", n_samples=1)
         tokens = llm.attribute(TextTokenInput(inp.to_model_input(), ByT5Tokenizer()), target="ok", n_samples=1)
-        space = len("Zoë".encode())
-        first = [i for i in range(len("Zoë 🙂".encode())) if i != space]  # white space belongs to no character
-        expected = tokens.terms.semantic_flow[:, first].sum(1)
-        torch.testing.assert_close(found.terms.semantic_flow[:, 0], expected)
+        flow, first = tokens.terms.semantic_flow, len("Zoë 🙂".encode())
+        torch.testing.assert_close(found.terms.semantic_flow[:, 0], flow[:, :first].sum(1))
+        torch.testing.assert_close(found.terms.semantic_flow[:, 1], flow[:, first + len(" met ") :][:, :2].sum(1))
         assert found.output_tokens == ["o", "k"]
 
 
