@@ -1,0 +1,141 @@
+"""The command line: ``captum-heta explain``."""
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import typer
+from captum.attr import TextTokenInput
+from rich.console import Console
+from torch import Tensor
+
+from captum_heta.attr import HETA, LLMTokenAttribution
+from captum_heta.demo import examples, load_model
+from captum_heta.terminal import highest, shaded
+from captum_heta.text import token_spans
+
+app = typer.Typer(add_completion=False, no_args_is_help=True)
+
+
+@app.callback()
+def _commands() -> None:
+    """Which tokens of a prompt a language model's prediction comes from."""
+
+
+@app.command()
+def explain(
+    prompt: Annotated[
+        str | None, typer.Argument(help="The text to explain; an example of the embedded model if left out.")
+    ] = None,
+    target: Annotated[
+        str | None, typer.Option(help="The continuation to explain; the model's likeliest token if left out.")
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(help="A Hugging Face id or folder; the embedded model if left out.")
+    ] = None,
+    curvature: Annotated[str, typer.Option(help="auto, exact or fisher.")] = "auto",
+    dtype: Annotated[str, typer.Option(help="Of the weights of --model: float32 or bfloat16.")] = "float32",
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write scores and terms to this file too.")] = None,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+) -> None:
+    """Shade a prompt's tokens by their HETA scores, and list the highest with their terms."""
+    console, errors = Console(highlight=False), Console(stderr=True, highlight=False)
+    try:
+        report = _explain(prompt, target, model, curvature, dtype)
+        if json_file is not None:
+            json_file.write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    except (ValueError, TypeError, RuntimeError, NotImplementedError, OSError) as error:
+        if debug:
+            raise
+        errors.print("Error:", style="bold red", end=" ")
+        errors.print(str(error), markup=False)
+        raise typer.Exit(1) from None
+    _show(report, console)
+    if json_file is not None:
+        errors.print(f"Wrote {json_file}", markup=False)
+
+
+def _explain(prompt: str | None, target: str | None, name: str | None, curvature: str, dtype: str) -> dict[str, Any]:
+    model, tokenizer = _load(name, dtype)
+    if prompt is None:
+        item = next(examples(1))
+        prompt, target = item.prompt, target or item.target
+    inp = TextTokenInput(prompt, tokenizer, skip_tokens=list(tokenizer.all_special_ids))
+    outputs = _outputs(model, inp.inp_tensor, tokenizer, prompt, target)
+    start = time.perf_counter()
+    llm = LLMTokenAttribution(HETA(model), tokenizer)
+    result = llm.attribute(inp, outputs, curvature=curvature, show_progress=name is not None and sys.stderr.isatty())
+    seconds = time.perf_counter() - start
+    _, spans = token_spans(prompt, tokenizer)
+    kept = [span for span, keep in zip(spans, inp.itp_mask[0].tolist(), strict=True) if keep]
+    return {
+        "model": name or "captum_heta.demo",
+        "curvature": curvature,
+        "prompt": prompt,
+        "target": tokenizer.decode(outputs),
+        "output_tokens": result.output_tokens,
+        "output_probs": result.output_probs.tolist(),
+        "input_tokens": result.input_tokens,
+        "input_spans": kept,
+        "seq_attr": result.seq_attr.tolist(),
+        "token_attr": result.token_attr.tolist(),
+        "terms": {term: values.tolist() for term, values in result.terms._asdict().items()},
+        "seconds": round(seconds, 3),
+    }
+
+
+def _load(name: str | None, dtype: str) -> tuple[Any, Any]:
+    if name is None:
+        return load_model()
+    if dtype not in ("float32", "bfloat16"):
+        raise ValueError(f"--dtype must be float32 or bfloat16, got {dtype!r}.")
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    model = AutoModelForCausalLM.from_pretrained(name, dtype=dtype).eval()
+    return model.to("cuda" if torch.cuda.is_available() else "cpu"), AutoTokenizer.from_pretrained(name)
+
+
+def _outputs(model: Any, ids: Tensor, tokenizer: Any, prompt: str, target: str | None) -> Tensor:
+    """The output's token ids; a target is taken with or without a space before it, as the model finds likelier."""
+    ids = ids.to(model.device)
+    with torch.no_grad():
+        if target is None:
+            return model(ids, logits_to_keep=1).logits[0, -1].argmax()[None].cpu()
+        best: tuple[float, Tensor] | None = None
+        for text in dict.fromkeys([target, target if target[:1].isspace() or prompt[-1:].isspace() else f" {target}"]):
+            tokens = torch.tensor(tokenizer.encode(text, add_special_tokens=False), dtype=torch.long)
+            if tokens.numel() == 0:
+                raise ValueError(f"The target {target!r} encodes to no token: there is no output to explain.")
+            logits = model(torch.cat([ids, tokens.to(ids)[None]], dim=1), logits_to_keep=len(tokens) + 1).logits[0, :-1]
+            likely = logits.log_softmax(-1).gather(1, tokens.to(ids)[:, None]).sum().item()
+            if best is None or likely > best[0]:
+                best = likely, tokens
+    assert best is not None
+    return best[1]
+
+
+def _show(report: dict[str, Any], console: Console) -> None:
+    count = len(report["output_tokens"])
+    probability = torch.tensor(report["output_probs"]).prod().item()
+    mean = {name: torch.tensor(values).mean(0).tolist() for name, values in report["terms"].items()}
+    scores = [score / count for score in report["seq_attr"]]
+    console.print(f"Why {report['target']!r} (probability {probability:.3f})?\n", markup=False)
+    console.print(shaded(report["prompt"], report["input_spans"], scores))
+    console.print(f"\nHighest scores{f', means over {count} output tokens' if count > 1 else ''}:")
+    labels = [report["prompt"][start:end] for start, end in report["input_spans"]]
+    console.print(
+        highest(labels, {"score": scores} | {name.replace("_", " "): values for name, values in mean.items()})
+    )
+    console.print(f"\n{len(labels)} tokens, curvature {report['curvature']}, {report['seconds']:.2f} s", markup=False)
+
+
+def main() -> None:
+    """The console script."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,101 @@
+import json
+
+import pytest
+import torch
+from captum.attr import TextTokenInput
+from typer.testing import CliRunner
+
+from captum_heta import HETA, LLMTokenAttribution
+from captum_heta.cli import app
+from captum_heta.demo import examples
+
+PROMPT = "Anna lives in Rome. Ben lives in Oslo.\nQuestion: Where does Ben live?\nAnswer:"
+
+
+def run(*arguments):
+    return CliRunner().invoke(app, ["explain", *arguments])
+
+
+def test_explains_the_embedded_model_without_any_argument():
+    result = run("--curvature", "fisher")
+    assert result.exit_code == 0, result.output
+    item = next(examples(1))
+    assert f"Why '{item.target}'" in result.output.replace("\n", " ") or f"Why '{item.target.strip()}'" in result.output
+    for name in ("token", "score", "semantic flow", "curvature", "information"):
+        assert name in result.output
+
+
+def test_json_has_the_scores_of_the_library(demo, tmp_path):
+    model, tokenizer = demo
+    file = tmp_path / "scores.json"
+    result = run(PROMPT, "--target", "Oslo", "--curvature", "fisher", "--json", str(file))
+    assert result.exit_code == 0, result.output
+    report = json.loads(file.read_text())
+    inp = TextTokenInput(PROMPT, tokenizer, skip_tokens=["<s>", "</s>"])
+    expected = LLMTokenAttribution(HETA(model), tokenizer).attribute(inp, " Oslo", curvature="fisher")
+    torch.testing.assert_close(torch.tensor(report["token_attr"]), expected.token_attr)
+    torch.testing.assert_close(torch.tensor(report["terms"]["information"]), expected.terms.information)
+    assert report["input_tokens"] == expected.input_tokens
+    assert report["output_tokens"] == expected.output_tokens
+    assert report["model"] == "captum_heta.demo"
+    # each span is the text of its token
+    assert [PROMPT[start:end] for start, end in report["input_spans"]][:4] == ["Anna", " lives", " in", " Rome"]
+
+
+def test_target_is_the_models_own_without_one(tmp_path):
+    file = tmp_path / "scores.json"
+    assert run(PROMPT, "--curvature", "fisher", "--json", str(file)).exit_code == 0
+    assert json.loads(file.read_text())["target"].strip() == "Oslo"
+
+
+def test_a_prompt_with_brackets_is_shown_as_it_is():
+    result = run("[bold]Ben[/bold] lives in", "--target", "[/bold]", "--curvature", "fisher")
+    assert result.exit_code == 0, result.output
+    assert "[bold]Ben[/bold] lives in" in result.output
+
+
+@pytest.fixture(scope="module")
+def folder(demo, tmp_path_factory):
+    """A model of one's own, as saved by transformers."""
+    path = tmp_path_factory.mktemp("model")
+    for part in demo:
+        part.save_pretrained(path)
+    return path
+
+
+def test_a_model_of_ones_own(folder, tmp_path):
+    file = tmp_path / "scores.json"
+    arguments = ("--model", str(folder), "--dtype", "bfloat16", "--curvature", "fisher", "--json", str(file))
+    result = run(PROMPT, *arguments)
+    assert result.exit_code == 0, result.output
+    assert json.loads(file.read_text())["model"] == str(folder)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("",), "The prompt has nothing to attribute the output to"),
+        ((PROMPT, "--target", ""), "The target '' encodes to no token"),
+        ((PROMPT, "--curvature", "newton"), "curvature must be one of"),
+        ((PROMPT, "--curvature", "low_rank"), "curvature='low_rank' is not implemented yet"),
+        ((PROMPT, "--json", "no/such/folder/scores.json"), "No such file or directory"),
+        ((PROMPT, "--model", "no/such/folder"), "no/such/folder"),
+        ((PROMPT, "--model", ".", "--dtype", "float16"), "--dtype must be float32 or bfloat16, got 'float16'"),
+    ],
+)
+def test_errors_are_one_message_and_no_traceback(arguments, message):
+    result = run(*arguments)
+    assert result.exit_code == 1
+    text = " ".join(result.output.split())
+    assert f"Error: {message}" in text or message in text
+    assert "Traceback" not in text
+
+
+def test_debug_shows_the_traceback():
+    with pytest.raises(ValueError, match="curvature must be one of"):
+        CliRunner().invoke(app, ["explain", PROMPT, "--curvature", "newton", "--debug"], catch_exceptions=False)
+
+
+def test_help_names_the_command():
+    result = CliRunner().invoke(app, ["--help"])
+    assert "explain" in result.output

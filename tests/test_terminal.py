@@ -1,0 +1,34 @@
+import io
+
+from rich.console import Console
+
+from captum_heta.terminal import highest, shaded
+
+
+def backgrounds(text):
+    return {text.plain[span.start : span.end]: span.style.bgcolor.triplet for span in text.spans if span.style}
+
+
+def test_shade_grows_with_the_score():
+    text = shaded("ab c", [(0, 1), (1, 2), (2, 4)], [0.0, 1.0, 2.0])
+    assert text.plain == "ab c"
+    red = {part: color.red for part, color in backgrounds(text).items()}
+    assert red["a"] == 255
+    assert red["a"] > red["b"] > red["c"] == 0
+
+
+def test_a_character_of_two_tokens_has_the_higher_score():
+    text = shaded("x", [(0, 1), (0, 1), (0, 1)], [1.0, 3.0, 2.0])
+    assert backgrounds(text)["x"].red == 0
+
+
+def test_no_score_at_all_and_no_token():
+    assert shaded("ab", [(0, 2)], [0.0]).plain == "ab"
+    assert shaded("ab", [], []).plain == "ab"
+
+
+def test_highest_lists_in_order_and_keeps_markup_as_text():
+    console = Console(width=60, record=True, file=io.StringIO())
+    console.print(highest(["[b]", "mid", "top"], {"score": [0.1, 0.5, 2.0], "flow": [1.0, 2.0, 3.0]}, count=3))
+    lines = [line.split() for line in console.export_text().splitlines()]
+    assert lines == [["token", "score", "flow"], ["top", "2", "3"], ["mid", "0.5", "2"], ["[b]", "0.1", "1"]]
