@@ -144,10 +144,10 @@ class HETA(TokenAttribution):
             beta: the weight of S, >= 0.
             gamma: the weight of I, >= 0.
             curvature: "exact" for Hessian-vector products; "fisher" for the Gauss-Newton matrix, estimated from
-                ``rank`` score vectors, at the cost of a few gradients; "auto" for "exact". "low_rank" and
-                "gauss_newton" are not implemented yet.
+                ``rank`` random combinations of score vectors, at the cost of a few gradients; "auto" for "exact".
+                "low_rank" and "gauss_newton" are not implemented yet.
             n_samples: Rademacher probes that estimate S. Its error falls with their square root.
-            rank: score vectors of "fisher"; "exact" has no use for it.
+            rank: combinations of score vectors in "fisher"; "exact" has no use for it.
             window: tokens in a window of "low_rank", which cuts the Hessian into blocks of tokens. "exact" and
                 "fisher" use the block of one feature at a time, which no window cuts: any window gives the same.
             overlap: the share of a window that the next one covers too, in [0, 1).

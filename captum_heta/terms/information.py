@@ -34,7 +34,7 @@ def information(
     """
     lost = trace.log_probs.new_zeros(trace.n_outputs, len(features))
     for batch in features.batches(batch_size):
-        start = features.groups[batch[0]][0]
+        start = min(features.groups[batch[0]][0], int(trace.output_positions[0]))  # where the first output is predicted
         copies = trace.embeds[start:].repeat(len(batch), 1, 1)
         for row, feature in enumerate(batch):
             tokens = torch.tensor(features.groups[feature], device=copies.device)

@@ -45,7 +45,7 @@ def curvature(
         targets: the K output token ids.
         mode: "exact", or "fisher" for the Gauss-Newton matrix in place of H; "auto" is "exact".
         n_samples: Rademacher probes r.
-        rank: score vectors sampled in the mode "fisher".
+        rank: random combinations of score vectors in the mode "fisher".
         seed: of the draws; the global random state is not touched.
         batch_size: Hessian products in one backward pass.
         progress: called with the number of features done.
@@ -107,21 +107,21 @@ def _fisher(
     batch_size: int,
     progress: Callable[[int], object],
 ) -> Iterator[tuple[list[int], Tensor]]:
-    # For a softmax the Gauss-Newton matrix is the Fisher matrix E_y[s_y s_y^T], s_y the gradient of log P(y).
+    # For a softmax the Gauss-Newton matrix is the Fisher matrix E_y[s_y s_y^T], s_y the gradient of log P(y) (Martens
+    # 2020, arXiv 1412.1193). sum_y sqrt(P(y)) e_y s_y with random signs e has it as its second moment too, and a
+    # lower variance than drawing y: a model that is sure would draw the same y, whose s_y is about 0, again and again.
     names = features.by_first_token
-    probabilities = trace.log_probs[output].exp().double().cpu()
-    drawn = torch.multinomial(probabilities, rank, replacement=True, generator=generator)
-    classes, counts = drawn.unique(return_counts=True)  # a class drawn twice needs one backward pass
     tokens, blocks = _blocks(features, names, trace.embeds.device)
     probes = draw_probes([features.groups[name] for name in names], n_samples, trace.embeds, generator)
+    roots = trace.log_probs[output].div(2).exp()
+    signs = 2 * torch.randint(2, (rank, len(roots)), generator=generator) - 1
+    combinations = signs.to(roots) * roots
     with torch.enable_grad():
         log_probs, x = varying(trace, tokens, output)
-        values = log_probs(x)
-        product = jacobian_transposed(values, x)
-        picks = torch.nn.functional.one_hot(classes.to(values.device), len(values)).to(values.dtype)
-        factors = torch.cat([product(chunk) for chunk in picks.split(batch_size)])
+        product = jacobian_transposed(log_probs(x), x)
+        factors = torch.cat([product(part) for part in combinations.split(batch_size)])
     progress(len(names))
-    yield names, factored_block_norms(factors, (counts / rank).to(values), blocks, probes)
+    yield names, factored_block_norms(factors, roots.new_full((rank,), 1 / rank), blocks, probes)
 
 
 def _blocks(features: Features, names: list[int], device: torch.device) -> tuple[Tensor, Tensor]:

@@ -29,6 +29,13 @@ def estimate(trace, mode, **changes):
     return curvature(trace, FEATURES, TARGETS, mode=mode, **options)
 
 
+def drawn(trace, seed):
+    """The probes of ``estimate``, by token: (4, 6, d)."""
+    probes = torch.zeros(4, 6, 32, dtype=torch.float64)
+    probes[:, [0, 1, 2, 3, 5]] = draw_probes(FEATURES.groups, 4, trace.embeds, torch.Generator().manual_seed(seed))
+    return probes
+
+
 @pytest.mark.parametrize("mode", ["exact", "fisher"])
 class TestBothModes:
     def test_deterministic_and_independent_of_the_batch_size(self, trace, mode):
@@ -67,16 +74,10 @@ def test_modes_to_come_name_themselves(trace, mode):
 
 
 def test_fisher_converges_to_the_gauss_newton_matrix(model, trace):
-    probes = torch.zeros(4, 6, 32, dtype=torch.float64)
     matrix = reference.dense_fisher(model, trace.embeds[:6])
 
     def error(rank, seed):
-        # the sampled classes are drawn first, then the probes of the same generator
-        generator = torch.Generator().manual_seed(seed)
-        probabilities = trace.log_probs[0].exp()
-        torch.multinomial(probabilities, rank, replacement=True, generator=generator)
-        probes[:, [0, 1, 2, 3, 5]] = draw_probes(FEATURES.groups, 4, trace.embeds, generator)
-        expected = reference.dense_curvature(matrix, FEATURES.groups, probes)
+        expected = reference.dense_curvature(matrix, FEATURES.groups, drawn(trace, seed))
         found = estimate(trace, "fisher", rank=rank, seed=seed)[0]
         return ((found - expected) / expected).square().mean()
 
@@ -85,10 +86,22 @@ def test_fisher_converges_to_the_gauss_newton_matrix(model, trace):
     assert many < 0.1
 
 
+def test_fisher_of_a_sure_model_needs_no_lucky_draw(model, trace):
+    """One class has nearly all the probability and a score vector near zero; the curvature is in the others."""
+    sure, embeds = tiny_model("llama").double(), trace.embeds[:6]
+    direction = sure.model(inputs_embeds=embeds[None]).last_hidden_state[0, -1].detach()
+    sure.lm_head.weight.data[3] += 10 * direction / direction.norm()
+    lm = CausalLM(sure)
+    with lm.ready():
+        confident = lm.trace(embeds, torch.arange(6), n_outputs=1)
+        assert 0.99 < confident.log_probs[0, 3].exp() < 1
+        found = curvature(confident, FEATURES, [3], mode="fisher", n_samples=4, rank=64, seed=0, batch_size=64)[0]
+    expected = reference.dense_curvature(reference.dense_fisher(sure, embeds), FEATURES.groups, drawn(trace, seed=0))
+    assert ((found - expected) / expected).abs().max() < 0.6
+
+
 def test_exact_equals_one_product_at_a_time(model, trace):
-    probes = torch.zeros(4, 6, 32, dtype=torch.float64)
-    probes[:, [0, 1, 2, 3, 5]] = draw_probes(FEATURES.groups, 4, trace.embeds, torch.Generator().manual_seed(0))
-    expected = reference.naive_curvature(model, trace.embeds[:6], TARGETS[0], FEATURES.groups, probes)
+    expected = reference.naive_curvature(model, trace.embeds[:6], TARGETS[0], FEATURES.groups, drawn(trace, seed=0))
     torch.testing.assert_close(estimate(trace, "exact")[0], expected, rtol=1e-5, atol=1e-8)
 
 
