@@ -122,14 +122,12 @@ def _show(report: dict[str, Any], console: Console) -> None:
     probability = torch.tensor(report["output_probs"]).prod().item()
     mean = {name: torch.tensor(values).mean(0).tolist() for name, values in report["terms"].items()}
     scores = [score / count for score in report["seq_attr"]]
-    console.print(f"Why {report['target']!r} (probability {probability:.3f})?\n", markup=False)
+    console.print(f"Why {report['target']!r} (probability {probability:.3g})?\n", markup=False)
     console.print(shaded(report["prompt"], report["input_spans"], scores))
     console.print(f"\nHighest scores{f', means over {count} output tokens' if count > 1 else ''}:")
-    labels = [report["prompt"][start:end] for start, end in report["input_spans"]]
-    console.print(
-        highest(labels, {"score": scores} | {name.replace("_", " "): values for name, values in mean.items()})
-    )
-    console.print(f"\n{len(labels)} tokens, curvature {report['curvature']}, {report['seconds']:.2f} s", markup=False)
+    columns = {"score": scores} | {name.replace("_", " "): values for name, values in mean.items()}
+    console.print(highest(report["prompt"], report["input_spans"], columns))
+    console.print(f"\n{len(scores)} tokens, curvature {report['curvature']}, {report['seconds']:.2f} s", markup=False)
 
 
 def main() -> None:

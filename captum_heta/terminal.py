@@ -1,6 +1,7 @@
 """A result in a terminal: the prompt shaded by score, and the highest scores with their terms."""
 
 from collections.abc import Sequence
+from itertools import groupby
 
 from rich.style import Style
 from rich.table import Table
@@ -23,23 +24,30 @@ def shaded(text: str, spans: Sequence[Span], scores: Sequence[float]) -> Text:
         for i in range(start, end):
             shade[i] = max(shade[i], score / highest if highest > 0 else 0.0)
     shown = Text()
-    for character, strength in zip(text, shade, strict=True):
-        shown.append(character, style=None if character == "\n" else _style(strength))
+    for (strength, newline), run in groupby(zip(text, shade, strict=True), key=lambda pair: (pair[1], pair[0] == "\n")):
+        shown.append("".join(character for character, _ in run), style=None if newline else _style(strength))
     return shown
 
 
 def _style(strength: float) -> Style:
     red, green, blue = (round(a + (b - a) * strength) for a, b in zip(_LIGHT, _DARK, strict=True))
-    return Style(color="white" if strength > 0.5 else "black", bgcolor=f"rgb({red},{green},{blue})")
+    return Style(color="#ffffff" if strength > 0.6 else "#000000", bgcolor=f"rgb({red},{green},{blue})")
 
 
-def highest(labels: Sequence[str], columns: dict[str, Sequence[float]], count: int = 5) -> Table:
-    """The ``count`` labels with the highest numbers of the first column."""
+def highest(text: str, spans: Sequence[Span], columns: dict[str, Sequence[float]], count: int = 5) -> Table:
+    """The ``count`` tokens with the highest numbers of the first column, each after the words before it."""
     table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("token")
+    table.add_column("token", justify="right")
     for name in columns:
         table.add_column(name, justify="right")
     first = next(iter(columns.values()))
-    for i in sorted(range(len(labels)), key=lambda i: -first[i])[:count]:
-        table.add_row(Text(labels[i]), *(f"{column[i]:.4g}" for column in columns.values()))
+    for i in sorted(range(len(spans)), key=lambda i: -first[i])[:count]:
+        table.add_row(_in_context(text, *spans[i]), *(f"{column[i]:.3g}" for column in columns.values()))
     return table
+
+
+def _in_context(text: str, start: int, end: int, width: int = 20) -> Text:
+    before = text[max(0, start - width) : start]
+    if start > width:
+        before = "..." + before[before.find(" ") + 1 :]
+    return Text.assemble((before.replace("\n", " "), "dim"), (text[start:end].replace("\n", " "), "bold"))

@@ -14,7 +14,7 @@ def test_shade_grows_with_the_score():
     assert text.plain == "ab c"
     red = {part: color.red for part, color in backgrounds(text).items()}
     assert red["a"] == 255
-    assert red["a"] > red["b"] > red["c"] == 0
+    assert red["a"] > red["b"] > red[" c"] == 0
 
 
 def test_a_character_of_two_tokens_has_the_higher_score():
@@ -27,8 +27,14 @@ def test_no_score_at_all_and_no_token():
     assert shaded("ab", [], []).plain == "ab"
 
 
-def test_highest_lists_in_order_and_keeps_markup_as_text():
-    console = Console(width=60, record=True, file=io.StringIO())
-    console.print(highest(["[b]", "mid", "top"], {"score": [0.1, 0.5, 2.0], "flow": [1.0, 2.0, 3.0]}, count=3))
+def test_highest_lists_in_order_after_the_words_before():
+    console = Console(width=80, record=True, file=io.StringIO())
+    text = "Anna [b]lives\nin a very small house"
+    spans = [(0, 4), (5, 8), (24, 30)]
+    console.print(highest(text, spans, {"score": [0.1, 0.5, 2.0], "flow": [1.0, 2.0, 1e-5]}, count=2))
     lines = [line.split() for line in console.export_text().splitlines()]
-    assert lines == [["token", "score", "flow"], ["top", "2", "3"], ["mid", "0.5", "2"], ["[b]", "0.1", "1"]]
+    assert lines == [
+        ["token", "score", "flow"],
+        ["...[b]lives", "in", "a", "very", "small", "2", "1e-05"],
+        ["Anna", "[b]", "0.5", "2"],
+    ]
