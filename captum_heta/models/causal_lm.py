@@ -123,8 +123,12 @@ class CausalLM:
     @contextmanager
     def _attention_weights(self) -> Iterator[dict[int, Tensor | None]]:
         # Hooks of our own: `output_attentions=True` would leave transformers' capturing hooks on the model for good.
-        # Every attention module of transformers returns (output, weights, ...), eager ones with weights.
+        # Every attention module of transformers returns (output, weights, ...), eager ones with weights; some ask
+        # first (OPT, until transformers 5.0).
         found: dict[int, Tensor | None] = {}
+
+        def ask(module: Any, arguments: Any, named: dict[str, Any]) -> Any:
+            return arguments, named | {"output_attentions": True}
 
         def keep(index: int) -> Any:
             def hook(module: Any, arguments: Any, output: Any) -> None:
@@ -132,7 +136,11 @@ class CausalLM:
 
             return hook
 
-        handles = [module.register_forward_hook(keep(index)) for index, (module, _) in self._attention.items()]
+        handles = []
+        for index, (module, _) in self._attention.items():
+            handles.append(module.register_forward_hook(keep(index)))
+            if "output_attentions" in inspect.signature(module.forward).parameters:
+                handles.append(module.register_forward_pre_hook(ask, with_kwargs=True))
         try:
             yield found
         finally:

@@ -51,7 +51,7 @@ def _frozen(model: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def _eager_attention(model: Any) -> Iterator[None]:
-    before = _attention_implementations(model.config)
+    before = _implementations(model.config, "_attn_implementation")
     if _all_eager(before):
         yield
         return
@@ -73,7 +73,7 @@ def _set_attention(model: Any, implementation: str | dict[str, Any]) -> None:
 
 @contextmanager
 def _eager_experts(model: Any) -> Iterator[None]:
-    before = model.get_experts_implementation()
+    before = _implementations(model.config, "_experts_implementation")
     if _all_eager(before):
         yield
         return
@@ -84,12 +84,13 @@ def _eager_experts(model: Any) -> Iterator[None]:
         model.set_experts_implementation(before)
 
 
-def _attention_implementations(config: Any) -> dict[str, Any]:
-    # transformers has a public setter but, unlike for experts, no reader: this attribute is the only way to restore
-    found: dict[str, Any] = {"": config._attn_implementation}
+def _implementations(config: Any, attribute: str) -> dict[str, Any]:
+    # In the form that transformers' public setters take. It has no public reader for attention, and none for experts
+    # before version 5.1: these attributes are the only way to restore.
+    found: dict[str, Any] = {"": getattr(config, attribute)}
     for name in config.sub_configs:
         if getattr(config, name, None) is not None:
-            found[name] = _attention_implementations(getattr(config, name))
+            found[name] = _implementations(getattr(config, name), attribute)
     return found
 
 
