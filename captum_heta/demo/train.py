@@ -28,6 +28,7 @@ LONGEST_PASSAGE = 7
 QUESTIONS = 6  # about one passage
 LABEL_SMOOTHING = 0.05  # a model that is sure beyond rounding has nothing to differentiate
 GUESS_WEIGHT = 0.02  # of the loss on tokens that cannot be known from what precedes them
+END_WEIGHT = 0.1  # of the loss on what ends an answer; the answer itself has 1
 PADDING = -1  # the segment of padding; the passage is segment 0, the questions 1, 2, ...
 
 
@@ -81,18 +82,18 @@ def written_out(passage: str, asked: list[tuple[str, str]]) -> str:
 
 
 def packed(tokenizer: Any, passage: str, asked: list[tuple[str, str]]) -> Packed:
-    """A passage once and each question as if it alone followed. Only the answers can be known."""
+    """A passage once, and each question as if it alone followed. Only the answers and their ends can be known."""
     ids = tokenizer.encode(passage)
     start = len(ids)
     weights, segments, positions = [GUESS_WEIGHT] * start, [0] * start, list(range(start))
     for number, (question, answer) in enumerate(asked, start=1):
         cue = tokenizer.encode(f"{passage}\nQuestion: {question}\nAnswer:")[start:]
-        reply = tokenizer.encode(f" {answer}.", add_special_tokens=False)
+        reply = [*tokenizer.encode(f" {answer}.", add_special_tokens=False), tokenizer.eos_token_id]
         ids += cue + reply
         # nothing of weight on the first token: what stands before it here is another question
-        weights += [0.0] + [GUESS_WEIGHT] * (len(cue) - 1) + [1.0] * (len(reply) - 1) + [GUESS_WEIGHT]
-        segments += [number] * len(cue + reply)
-        positions += range(start, start + len(cue + reply))
+        weights += [0.0] + [GUESS_WEIGHT] * (len(cue) - 1) + [1.0] * (len(reply) - 2) + [END_WEIGHT] * 2
+        segments += [number] * (len(ids) - len(segments))
+        positions += range(start, start + len(ids) - len(positions))
     return Packed(torch.tensor(ids), torch.tensor(weights), torch.tensor(segments), torch.tensor(positions))
 
 

@@ -42,6 +42,15 @@ def test_card_states_the_accuracy_that_is_measured(demo):
     assert f"Held-out accuracy: {accuracy:.3f}" in (FOLDER / "README.md").read_text()
 
 
+def test_stops_after_the_answer(demo):
+    model, tokenizer = demo
+    for item in examples(5):
+        ids = torch.tensor([tokenizer.encode(item.prompt)])
+        with torch.no_grad():
+            answer = model.generate(ids, max_new_tokens=8, do_sample=False)[0, ids.shape[1] :]
+        assert tokenizer.decode(answer) == f"{item.target}.{tokenizer.eos_token}"
+
+
 def test_every_answer_is_one_token(demo):
     _, tokenizer = demo
     assert all(len(tokenizer.encode(item.target, add_special_tokens=False)) == 1 for item in examples(200))

@@ -26,7 +26,7 @@ def test_packed_questions_are_predicted_as_if_each_came_alone(demo):
     with torch.no_grad():
         together = model(texts.ids[None], attention_mask=mask, position_ids=texts.positions[None]).logits[0]
         for number, pair in enumerate(asked, start=1):
-            alone = tokenizer.encode(train.written_out(passage, [pair]))
+            alone = [*tokenizer.encode(train.written_out(passage, [pair])), tokenizer.eos_token_id]
             kept = (texts.segments == 0) | (texts.segments == number)
             assert texts.ids[kept].tolist() == alone
             torch.testing.assert_close(together[kept], model(torch.tensor([alone])).logits[0], rtol=1e-4, atol=1e-4)
