@@ -49,10 +49,11 @@ def _decoded_spans(text: str, ids: list[int], tokenizer: Any) -> list[Span]:
             f"{type(tokenizer).__name__} has no offsets, and its tokens decode to {decoded(len(ids))!r}, not to the "
             "prompt: the characters of a token cannot be told. Use a fast tokenizer or TextTokenInput."
         )
+    special = set(tokenizer.all_special_ids)
     spans: list[Span] = []
     before, done = "", 0
     for count, token in enumerate(ids, start=1):
-        if token in tokenizer.all_special_ids:
+        if token in special:
             spans.append((0, 0))
             continue
         now = decoded(count)

@@ -1,7 +1,12 @@
 import pytest
 import torch
+from hypothesis import settings
 
 from captum_heta.demo import load_model
+
+# the same examples in every run, and no test that fails on a slow machine
+settings.register_profile("captum_heta", deadline=None, derandomize=True)
+settings.load_profile("captum_heta")
 
 
 @pytest.fixture(scope="session")
