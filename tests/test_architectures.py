@@ -50,8 +50,9 @@ def test_attention_and_values_make_the_input_of_the_output_projection(case):
         hook.remove()
     assert len(inputs) == len(case.trace.layers)
     for layer, mixed in zip(case.trace.layers, inputs, strict=True):
-        values = layer.values.repeat_interleave(len(layer.weights) // len(layer.values), dim=0)
-        assert relative_error((layer.weights @ values).transpose(0, 1).flatten(1), mixed) < TOLERANCE
+        attention = reference.whole_attention(layer)
+        values = layer.values.repeat_interleave(len(attention) // len(layer.values), dim=0)
+        assert relative_error((attention @ values).transpose(0, 1).flatten(1), mixed) < TOLERANCE
 
 
 def test_gate_equals_triple_loop(case):
@@ -61,6 +62,15 @@ def test_gate_equals_triple_loop(case):
     flow = semantic_flow(case.trace.layers, case.trace.output_positions)
     expected = [reference.naive_semantic_flow(case.trace.layers, int(p), mixers) for p in case.trace.output_positions]
     assert relative_error(flow, torch.stack(expected)) < TOLERANCE
+
+
+def test_trace_in_pieces_is_the_same(case, monkeypatch):
+    monkeypatch.setattr("captum_heta.models.causal_lm.query_rows", lambda *_: 4)
+    pieces = case.lm.trace(case.trace.embeds, case.trace.position_ids, OUTPUTS)
+    assert [start for start, _ in pieces.layers[0].weights()] == [0, 4, 8]
+    assert relative_error(pieces.log_probs, case.trace.log_probs) < TOLERANCE
+    flow = semantic_flow(pieces.layers, pieces.output_positions)
+    assert relative_error(flow, semantic_flow(case.trace.layers, case.trace.output_positions)) < TOLERANCE
 
 
 def test_information_equals_one_masked_forward_a_feature(case):

@@ -2,15 +2,17 @@
 
 import inspect
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import DynamicCache
+from transformers import Cache, DynamicCache
 
+from captum_heta.models.attention import attention_weights, recorded
 from captum_heta.models.families import OUTPUT_PROJECTIONS, VALUE_PROJECTIONS, attention_modules
-from captum_heta.models.memory import batch_size
+from captum_heta.models.memory import batch_size, query_rows
 from captum_heta.models.state import ready_for_derivatives
 from captum_heta.models.trace import AttentionLayer, KeysValues, Trace
 
@@ -73,7 +75,7 @@ class CausalLM:
         with torch.no_grad():
             return self.model.get_input_embeddings()(ids)
 
-    def log_probs(self, embeds: Tensor, position_ids: Tensor, past: DynamicCache | None, keep: int) -> Tensor:
+    def log_probs(self, embeds: Tensor, position_ids: Tensor, past: Cache | None, keep: int) -> Tensor:
         """Next-token log-probabilities.
 
         Args:
@@ -100,49 +102,34 @@ class CausalLM:
             embeds: (T, d), the prompt and all outputs but the last.
             position_ids: (T,).
             n_outputs: K, the number of outputs; they are predicted at the last K positions.
-
-        Raises:
-            RuntimeError: if the model returns no attention weights.
         """
         cache = DynamicCache()  # without a config: sliding-window layers keep every value too
-        with self._attention_weights() as weights:
-            log_probs = self.log_probs(embeds[None], position_ids, cache, keep=n_outputs)[0]
-        layers, past = [], []
-        for (index, (_, projection)), (keys, values, *_) in zip(self._attention.items(), cache, strict=True):
-            attention = weights.get(index)
-            if attention is None or keys is None or values is None:
-                raise RuntimeError(
-                    f"{type(self.model).__name__} returned no attention weights or values in layer {index} (attention "
-                    f"implementation: {self.model.config._attn_implementation}). Load it with "
-                    "attn_implementation='eager'."
-                )
-            layers.append(AttentionLayer(attention[0], values[0], projection))
-            past.append(KeysValues(keys, values))
-        return Trace(self, embeds, position_ids, log_probs, layers, past)
+        length = len(embeds)
+        rows = query_rows(self.model, self.device, length)
+        starts = range(0, length, rows)
+        log_probs = []
+        with recorded({index: module for index, (module, _) in self._attention.items()}) as calls:
+            for start in starts:  # a long prompt in pieces: no layer then makes (T, T) numbers at once
+                stop = min(start + rows, length)
+                predicted = min(stop - start, stop - (length - n_outputs))
+                found = self.log_probs(embeds[None, start:stop], position_ids[start:stop], cache, max(predicted, 1))
+                if predicted > 0:
+                    log_probs.append(found[0])
+        past = [KeysValues(keys, values) for keys, values, *_ in cache]
 
-    @contextmanager
-    def _attention_weights(self) -> Iterator[dict[int, Tensor | None]]:
-        # Hooks of our own: `output_attentions=True` would leave transformers' capturing hooks on the model for good.
-        # Every attention module of transformers returns (output, weights, ...), eager ones with weights; some ask
-        # first (OPT, until transformers 5.0).
-        found: dict[int, Tensor | None] = {}
+        def weights(index: int) -> Iterator[tuple[int, Tensor]]:
+            for start, call in zip(starts, calls[index], strict=True):
+                found = attention_weights(self._attention[index][0], call, past, start)
+                if found is None:
+                    raise RuntimeError(
+                        f"{type(self.model).__name__} returned no attention weights in layer {index} (attention "
+                        f"implementation: {self.model.config._attn_implementation}). Load it with "
+                        "attn_implementation='eager'."
+                    )
+                yield start, found
 
-        def ask(module: Any, arguments: Any, named: dict[str, Any]) -> Any:
-            return arguments, named | {"output_attentions": True}
-
-        def keep(index: int) -> Any:
-            def hook(module: Any, arguments: Any, output: Any) -> None:
-                found[index] = output[1] if isinstance(output, tuple) and len(output) > 1 else None
-
-            return hook
-
-        handles = []
-        for index, (module, _) in self._attention.items():
-            handles.append(module.register_forward_hook(keep(index)))
-            if "output_attentions" in inspect.signature(module.forward).parameters:
-                handles.append(module.register_forward_pre_hook(ask, with_kwargs=True))
-        try:
-            yield found
-        finally:
-            for handle in handles:
-                handle.remove()
+        layers = [
+            AttentionLayer(partial(weights, index), past[index].values[0], projection)
+            for index, (_, projection) in self._attention.items()
+        ]
+        return Trace(self, embeds, position_ids, torch.cat(log_probs), layers, past)

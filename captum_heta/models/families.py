@@ -42,12 +42,12 @@ def attention_modules(model: nn.Module) -> dict[int, tuple[nn.Module, nn.Module]
     return dict(sorted(found.items()))
 
 
-def head_weights(projection: nn.Module, heads: int) -> Tensor:
+def head_weights(projection: nn.Module, size: int) -> Tensor:
     """W_O split by head, (heads, head size, d), such that the projection's output is sum_h z_h @ W_O[h] + bias.
 
     Raises:
         TypeError: if ``projection`` is not a linear map whose weight can be read.
-        ValueError: if its inputs do not divide into ``heads``.
+        ValueError: if its inputs do not divide into heads of ``size``.
     """
     weight = getattr(projection, "weight", None)
     if not isinstance(weight, Tensor) or weight.ndim != 2 or not weight.is_floating_point():
@@ -57,8 +57,8 @@ def head_weights(projection: nn.Module, heads: int) -> Tensor:
         )
     if not isinstance(projection, Conv1D):  # GPT-2's Conv1D keeps its weight transposed
         weight = weight.T
-    if weight.shape[0] % heads:
+    if weight.shape[0] % size:
         raise ValueError(
-            f"The output projection takes {weight.shape[0]} inputs, which {heads} heads cannot share evenly."
+            f"The output projection takes {weight.shape[0]} inputs, which heads of size {size} do not divide."
         )
-    return weight.detach().to(torch.promote_types(weight.dtype, torch.float32)).unflatten(0, (heads, -1))
+    return weight.detach().to(torch.promote_types(weight.dtype, torch.float32)).unflatten(0, (-1, size))

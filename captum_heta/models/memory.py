@@ -1,16 +1,31 @@
 """How many rows go through a model at once."""
 
+import os
 from typing import Any
 
 import torch
+
+MEMORY_VARIABLE = "CAPTUM_HETA_MEMORY_MB"
 
 # On a CPU larger batches do not run faster once the caches of the processor overflow.
 _CPU_BUDGET = 512 * 2**20
 _GPU_SHARE = 0.5
 
 
+def budget(device: torch.device) -> int:
+    """Bytes that a batch may take: half of a GPU's free memory; on a CPU `MEMORY_VARIABLE`, or 512 MiB."""
+    if device.type == "cuda":
+        return int(_GPU_SHARE * torch.cuda.mem_get_info(device)[0])
+    given = os.environ.get(MEMORY_VARIABLE)
+    if given is None:
+        return _CPU_BUDGET
+    if not given.isdecimal() or int(given) == 0:
+        raise ValueError(f"{MEMORY_VARIABLE} must be a whole number of MiB above 0, got {given!r}.")
+    return int(given) * 2**20
+
+
 def batch_size(model: Any, device: torch.device, length: int, keep: int, products: bool) -> int:
-    """A batch size whose peak memory stays within a budget: half of a GPU's free memory, half a GiB on a CPU.
+    """A batch size whose peak memory stays within the `budget`.
 
     Args:
         model: a causal language model of transformers.
@@ -27,7 +42,10 @@ def batch_size(model: Any, device: torch.device, length: int, keep: int, product
     forward = 12 * width * length + 3 * attention + 3 * keep * config.vocab_size + 2 * layers * width * length
     values = (3 * forward) if products else forward
     item = 4 if products else max(2, model.get_input_embeddings().weight.element_size())
-    budget = _CPU_BUDGET
-    if device.type == "cuda":
-        budget = int(_GPU_SHARE * torch.cuda.mem_get_info(device)[0])
-    return max(1, budget // (values * item))
+    return max(1, budget(device) // (values * item))
+
+
+def query_rows(model: Any, device: torch.device, length: int) -> int:
+    """How many queries at once keep one layer's attention over ``length`` keys within the budget."""
+    # weights, scores before them and the mask, in float32 or better
+    return max(1, budget(device) // (3 * 4 * model.config.get_text_config().num_attention_heads * length))

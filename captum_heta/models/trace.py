@@ -1,13 +1,15 @@
 """What one pass of a model over a sequence leaves behind."""
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from transformers import DynamicCache
+from transformers import Cache
 
+from captum_heta.models.cache import prefix_cache
 from captum_heta.models.families import head_weights
 
 if TYPE_CHECKING:
@@ -26,28 +28,27 @@ class AttentionLayer:
     """What one attention layer did to the sequence.
 
     Attributes:
-        weights: A^lh, (H, T, T), rows sum to 1.
+        weights: computes A^lh anew, whose rows sum to 1, in pieces: pairs of the first query of a piece and its rows
+            (H, queries, keys up to the last query).
         values: V^lh, (key-value heads, T, head size), as the module used them.
         projection: W_O, the module that mixes the heads.
     """
 
-    weights: Tensor
+    weights: Callable[[], Iterator[tuple[int, Tensor]]]
     values: Tensor
     projection: nn.Module
 
     def value_norms(self) -> Tensor:
         """norm1(V_i^lh W_O^lh), (H, T): how much head h would carry away from position i."""
-        heads = self.weights.shape[0]
-        shared, rest = divmod(heads, self.values.shape[0])  # query heads per key-value head
-        mixers = head_weights(self.projection, heads)
-        if rest or mixers.shape[1] != self.values.shape[-1]:
+        mixers = head_weights(self.projection, self.values.shape[-1])
+        shared, rest = divmod(len(mixers), len(self.values))  # query heads per key-value head
+        if rest:
             raise ValueError(
-                f"{heads} heads of attention, {self.values.shape[0]} heads of values of size "
-                f"{self.values.shape[-1]} and an output projection of {heads} x {mixers.shape[1]} inputs do not fit."
+                f"{len(mixers)} heads of the output projection cannot share {len(self.values)} heads of values evenly."
             )
         values = self.values.to(mixers.device, mixers.dtype)
         # head by head: (T, d) at a time, not (H, T, d)
-        return torch.stack([(values[h // shared] @ mixers[h]).abs().sum(-1) for h in range(heads)])
+        return torch.stack([(values[h // shared] @ mixer).abs().sum(-1) for h, mixer in enumerate(mixers)])
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,11 +96,7 @@ class Trace:
             (B, keep, V).
         """
         positions = self.position_ids[start : start + embeds.shape[1]]
-        return self.lm.log_probs(embeds, positions, self._prefix(start, embeds.shape[0]), keep)
+        return self.lm.log_probs(embeds, positions, self._prefix(start), keep)
 
-    def _prefix(self, length: int, copies: int) -> DynamicCache | None:
-        if length == 0:
-            return None
-        return DynamicCache(
-            [tuple(part[..., :length, :].expand(copies, -1, -1, -1) for part in layer) for layer in self.past]
-        )
+    def _prefix(self, length: int) -> Cache | None:
+        return prefix_cache(self.past, length) if length else None

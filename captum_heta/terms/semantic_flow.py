@@ -22,12 +22,16 @@ def rollout(layers: Iterable[AttentionLayer], positions: Tensor) -> Iterator[tup
     Yields:
         Each layer, from the last to the first, with its Phi, (K, H, T).
     """
-    rho: Tensor | None = None
-    for layer in reversed(list(layers)):
-        weights = layer.weights.to(positions.device, torch.promote_types(layer.weights.dtype, torch.float32))
-        if rho is None:
-            rho = torch.nn.functional.one_hot(positions, weights.shape[-1]).to(weights.dtype)
-        phi = torch.einsum("kt,hts->khs", rho, weights)
+    layers = list(layers)
+    length = layers[-1].values.shape[1]
+    rho = torch.nn.functional.one_hot(positions, length).float()
+    for layer in reversed(layers):
+        phi = rho.new_zeros(len(rho), 1, length)
+        for start, weights in layer.weights():
+            precise = torch.promote_types(weights.dtype, torch.float32)
+            weights, rho = weights.to(positions.device, precise), rho.to(precise)
+            part = torch.einsum("kt,hts->khs", rho[:, start : start + weights.shape[1]], weights)
+            phi = phi + torch.nn.functional.pad(part, (0, length - part.shape[-1]))
         yield layer, phi
         rho = (rho + phi.mean(1)) / 2
 

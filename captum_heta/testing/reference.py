@@ -79,6 +79,13 @@ def naive_information(
     return torch.stack(columns, dim=1)
 
 
+def whole_attention(layer: AttentionLayer) -> Tensor:
+    """A, (H, T, T)."""
+    length = layer.values.shape[1]
+    rows = [torch.nn.functional.pad(part, (0, length - part.shape[-1])) for _, part in layer.weights()]
+    return torch.cat(rows, dim=1)
+
+
 def naive_semantic_flow(layers: Sequence[AttentionLayer], target: int, mixers: Sequence[Tensor]) -> Tensor:
     """M by a loop over layers, heads and positions, (T,).
 
@@ -87,16 +94,18 @@ def naive_semantic_flow(layers: Sequence[AttentionLayer], target: int, mixers: S
         target: the target position.
         mixers: W_O of each layer, (H * head size, d).
     """
-    heads, length, _ = layers[0].weights.shape
+    length = layers[0].values.shape[1]
     rho = [1.0 if position == target else 0.0 for position in range(length)]
     flow = [0.0] * length
     for layer, mixer in reversed(list(zip(layers, mixers, strict=True))):
         size = layer.values.shape[-1]
+        heads = len(mixer) // size
+        attention = whole_attention(layer)
         passed = [0.0] * length
         for head in range(heads):
             shared = head * layer.values.shape[0] // heads
             for position in range(length):
-                phi = sum(rho[t] * layer.weights[head, t, position].item() for t in range(length))
+                phi = sum(rho[t] * attention[head, t, position].item() for t in range(length))
                 carried = layer.values[shared, position] @ mixer[head * size : (head + 1) * size]
                 flow[position] += phi * carried.abs().sum().item()
                 passed[position] += phi / heads
