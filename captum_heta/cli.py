@@ -36,7 +36,7 @@ def explain(
     model: Annotated[
         str | None, typer.Option(help="A Hugging Face id or folder; the embedded model if left out.")
     ] = None,
-    curvature: Annotated[str, typer.Option(help="auto, exact or fisher.")] = "auto",
+    curvature: Annotated[str, typer.Option(help="auto, exact, low_rank, gauss_newton or fisher.")] = "auto",
     dtype: Annotated[str, typer.Option(help="Of the weights of --model: float32 or bfloat16.")] = "float32",
     json_file: Annotated[Path | None, typer.Option("--json", help="Write scores and terms to this file too.")] = None,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,

@@ -70,12 +70,40 @@ class Features:
             spread[..., list(group)] = scores[..., i : i + 1]
         return spread
 
-    def batches(self, size: int | None = None) -> list[list[int]]:
-        """`by_first_token` cut into lists of at most ``size`` features that share one cached prefix.
+    def batches(self) -> list[list[int]]:
+        """`by_first_token` cut into lists that share one cached prefix.
 
-        All but the first feature of a list pay for positions before them. An eighth of the features at most
-        wastes a sixteenth of the prompt.
+        All but the first feature of a list pay for positions before them. An eighth of the features wastes a
+        sixteenth of the prompt.
         """
         order = self.by_first_token
-        size = min(size or len(order), max(1, len(order) // 8))
+        size = max(1, len(order) // 8)
         return [order[i : i + size] for i in range(0, len(order), size)]
+
+    def windows(self, size: int | None, overlap: float) -> list[list[int]]:
+        """`by_first_token` cut into windows of whole features with at most ``size`` tokens, or one feature.
+
+        Each begins about ``size`` (1 - ``overlap``) tokens after the one before it, and ends later. A ``size`` of None
+        is one window of all.
+        """
+        order = self.by_first_token
+        tokens = [len(self.groups[name]) for name in order]
+        if size is None or sum(tokens) <= size:
+            return [order] if order else []
+        found, start = [], 0
+        while True:
+            stop = _reach(tokens, start, size)
+            found.append(order[start:stop])
+            if stop == len(order):
+                return found
+            start = min(_reach(tokens, start, max(1, round(size * (1 - overlap)))), stop)
+            while _reach(tokens, start, size) == stop:  # nothing new, as what follows is long
+                start += 1
+
+
+def _reach(tokens: list[int], start: int, most: int) -> int:
+    """The end of the features from ``start`` on that have ``most`` tokens together, at least one feature."""
+    stop, total = start + 1, tokens[start]
+    while stop < len(tokens) and total + tokens[stop] <= most:
+        total, stop = total + tokens[stop], stop + 1
+    return stop

@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from captum_heta.features import Features
-from captum_heta.models import CausalLM
-from captum_heta.terms import curvature, information, semantic_flow
+from captum_heta.models import Batch, CausalLM
+from captum_heta.models.families import attention_modules, decoder_layers
+from captum_heta.terms import CurvatureOptions, curvature, information, semantic_flow
 from captum_heta.terms.curvature.estimators import draw_probes
 from captum_heta.testing import reference
 from captum_heta.testing.architectures import CONFIGS, VOCAB_SIZE, tiny_model
@@ -75,15 +76,14 @@ def test_trace_in_pieces_is_the_same(case, monkeypatch):
 
 def test_information_equals_one_masked_forward_a_feature(case):
     masked = case.trace.embeds.mean(0).expand_as(case.trace.embeds)
-    found = information(case.trace, FEATURES, masked, batch_size=4)
+    found = information(case.trace, FEATURES, masked, Batch(4))
     expected = reference.naive_information(case.plain, case.trace.embeds, OUTPUTS, FEATURES.groups, masked)
     assert relative_error(found, expected) < TOLERANCE
 
 
 def test_exact_curvature_equals_dense_hessian(case):
-    found = curvature(
-        case.trace, FEATURES, case.outputs.tolist(), mode="exact", n_samples=SAMPLES, rank=1, seed=5, batch_size=3
-    )
+    options = CurvatureOptions(mode="exact", n_samples=SAMPLES, seed=5)
+    found = curvature(case.trace, FEATURES, case.outputs.tolist(), options, Batch(3))
     for output in (0, OUTPUTS - 1):
         embeds = case.trace.embeds[: LENGTH + output]
         hessian = reference.dense_hessian(case.plain, embeds, int(case.outputs[output]))
@@ -93,6 +93,36 @@ def test_exact_curvature_equals_dense_hessian(case):
         probes[:, varied] = draw_probes(groups, SAMPLES, embeds, torch.Generator().manual_seed(5))
         expected = reference.dense_curvature(hessian, FEATURES.groups, probes)
         assert relative_error(found[output], expected) < TOLERANCE
+
+
+@pytest.mark.parametrize("mode", ["low_rank", "gauss_newton"])
+def test_other_modes_equal_dense_matrices(case, mode):
+    embeds, target = case.trace.embeds[:LENGTH], int(case.outputs[0])
+    everything = embeds.numel()
+    features = Features(tuple((token,) for token in range(LENGTH)))
+    options = CurvatureOptions(mode=mode, n_samples=SAMPLES, rank=everything)
+    trace = case.lm.trace(embeds, torch.arange(LENGTH), 1)
+    found = curvature(trace, features, [target], options, Batch(64))[0]
+    if mode == "low_rank":
+        matrix = reference.dense_hessian(case.plain, embeds, target)
+    else:
+        matrix = reference.dense_fisher(case.plain, embeds)
+    probes = draw_probes(features.groups, SAMPLES, embeds, torch.Generator().manual_seed(0))
+    assert relative_error(found, reference.dense_curvature(matrix, features.groups, probes)) < 1e-4
+
+
+@pytest.mark.parametrize("last", [1, 2])
+def test_last_layers_equal_the_dense_hessian_of_their_inputs(case, last):
+    embeds, target = case.trace.embeds[:LENGTH], int(case.outputs[0])
+    options = CurvatureOptions("exact", n_samples=SAMPLES, last_n_layers=last)
+    found = curvature(case.trace, Features.of_tokens(range(LENGTH)), [target] * OUTPUTS, options, Batch(64))[0]
+    layer = decoder_layers(case.plain, attention_modules(case.plain))[2 - last]
+    matrix = reference.dense_hessian_entering(case.plain, layer, embeds, target)
+    width = matrix.shape[1]
+    probes = draw_probes(
+        [[i] for i in range(LENGTH)], SAMPLES, embeds.new_zeros(LENGTH, width), torch.Generator().manual_seed(0)
+    )
+    assert relative_error(found, reference.dense_curvature(matrix, [[i] for i in range(LENGTH)], probes)) < TOLERANCE
 
 
 @pytest.mark.parametrize("start", range(1, LENGTH + OUTPUTS - 1, 3))

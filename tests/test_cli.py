@@ -77,7 +77,6 @@ def test_a_model_of_ones_own(folder, tmp_path):
         (("",), "The prompt has nothing to attribute the output to"),
         ((PROMPT, "--target", ""), "The target '' encodes to no token"),
         ((PROMPT, "--curvature", "newton"), "curvature must be one of"),
-        ((PROMPT, "--curvature", "low_rank"), "curvature='low_rank' is not implemented yet"),
         ((PROMPT, "--json", "no/such/folder/scores.json"), "No such file or directory"),
         ((PROMPT, "--model", "no/such/folder"), "no/such/folder"),
         ((PROMPT, "--model", ".", "--dtype", "float16"), "--dtype must be float32 or bfloat16, got 'float16'"),

@@ -1,3 +1,5 @@
+import itertools
+
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -22,11 +24,11 @@ def test_sum_then_spread_gives_each_token_its_features_total(assignment):
         assert spread[token] == expected
 
 
-@given(assignments, st.integers(1, 13))
-def test_batches_hold_every_feature_with_tokens_once_and_in_order(assignment, size):
+@given(assignments)
+def test_batches_hold_every_feature_with_tokens_once_and_in_order(assignment):
     features = built(assignment)
-    batches = features.batches(size)
-    assert all(1 <= len(batch) <= size for batch in batches)
+    batches = features.batches()
+    assert all(1 <= len(batch) <= max(1, len(assignment) // 8) for batch in batches)
     order = [name for batch in batches for name in batch]
     assert sorted(order) == [i for i, group in enumerate(features.groups) if group]
     starts = [features.groups[name][0] for name in order]
@@ -46,3 +48,26 @@ def test_of_spans_puts_a_border_token_where_most_of_it_lies():
     tokens = [(0, 0), (0, 4), (4, 9), (9, 10), (12, 14)]
     spans = [[(0, 5)], [(5, 10)], [(20, 22)]]
     assert Features.of_spans(spans, tokens).groups == ((1,), (2, 3), ())
+
+
+@given(assignments, st.integers(1, 13), st.sampled_from([0.0, 0.25, 0.5, 0.9]))
+def test_windows_cover_every_feature_with_tokens_in_order(assignment, size, overlap):
+    features = built(assignment)
+    windows = features.windows(size, overlap)
+    order = features.by_first_token
+    assert [name for name in order if any(name in window for window in windows)] == order
+    for window in windows:
+        start = order.index(window[0])
+        assert window == order[start : start + len(window)]
+        assert len(window) == 1 or sum(len(features.groups[name]) for name in window) <= size
+    for before, after in itertools.pairwise(windows):
+        assert order.index(before[0]) < order.index(after[0]) <= order.index(before[0]) + len(before)
+        assert after[-1] not in before
+
+
+def test_windows_overlap_by_half():
+    features = Features.of_tokens(range(10))
+    assert features.windows(4, 0.5) == [[0, 1, 2, 3], [2, 3, 4, 5], [4, 5, 6, 7], [6, 7, 8, 9]]
+    assert features.windows(4, 0.0) == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
+    assert features.windows(10, 0.5) == features.windows(None, 0.5) == [list(range(10))]
+    assert Features(()).windows(None, 0.5) == []

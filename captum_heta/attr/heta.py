@@ -1,7 +1,7 @@
 """HETA: Hessian-Enhanced Token Attribution (Pramanik et al., ICLR 2026, arXiv 2604.13258)."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,9 +21,8 @@ from captum_heta.attr.inputs import (
     targets,
 )
 from captum_heta.features import Features
-from captum_heta.models import CausalLM
-from captum_heta.terms import curvature, information, semantic_flow
-from captum_heta.terms.curvature import check_mode
+from captum_heta.models import Batch, CausalLM
+from captum_heta.terms import CurvatureOptions, curvature, information, semantic_flow
 
 
 class HETATerms(NamedTuple):
@@ -48,33 +47,32 @@ class HETATerms(NamedTuple):
 class _Options:
     """The options of `HETA.attribute` that do not depend on its inputs, checked."""
 
-    beta: float = 0.5
-    gamma: float = 0.5
-    curvature: str = "auto"
-    n_samples: int = 10
-    rank: int = 64
-    window: int | None = 512
-    overlap: float = 0.5
-    last_n_layers: int | None = None
-    seed: int = 0
-    perturbations_per_eval: int | None = None
-    num_trials: int = 1
+    beta: float
+    gamma: float
+    perturbations_per_eval: int | None
+    num_trials: int
+    curvature: CurvatureOptions
 
     def __post_init__(self) -> None:
         for name in ("beta", "gamma"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name} weighs a non-negative term and must be >= 0, got {getattr(self, name)}.")
-        for name in ("n_samples", "rank", "window", "last_n_layers", "perturbations_per_eval", "num_trials"):
+        for name in ("perturbations_per_eval", "num_trials"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name} must be at least 1, got {value}.")
-        if not 0 <= self.overlap < 1:
-            raise ValueError(f"overlap is the share of a window and must be in [0, 1), got {self.overlap}.")
-        check_mode(self.curvature)
-        if self.last_n_layers is not None:
-            raise NotImplementedError(
-                "last_n_layers is not implemented yet; leave it None to differentiate the embeddings."
-            )
+
+
+def _options(
+    *,
+    beta: float = 0.5,
+    gamma: float = 0.5,
+    perturbations_per_eval: int | None = None,
+    num_trials: int = 1,
+    curvature: str = "auto",
+    **estimator: Any,
+) -> _Options:
+    return _Options(beta, gamma, perturbations_per_eval, num_trials, CurvatureOptions(mode=curvature, **estimator))
 
 
 class HETA(TokenAttribution):
@@ -143,15 +141,18 @@ class HETA(TokenAttribution):
             show_progress: show Captum's progress bar.
             beta: the weight of S, >= 0.
             gamma: the weight of I, >= 0.
-            curvature: "exact" for Hessian-vector products; "fisher" for the Gauss-Newton matrix, estimated from
-                ``rank`` random combinations of score vectors, at the cost of a few gradients; "auto" for "exact".
-                "low_rank" and "gauss_newton" are not implemented yet.
-            n_samples: Rademacher probes that estimate S. Its error falls with their square root.
-            rank: combinations of score vectors in "fisher"; "exact" has no use for it.
-            window: tokens in a window of "low_rank", which cuts the Hessian into blocks of tokens. "exact" and
-                "fisher" use the block of one feature at a time, which no window cuts: any window gives the same.
-            overlap: the share of a window that the next one covers too, in [0, 1).
-            last_n_layers: not implemented yet.
+            curvature: how S is estimated. "exact": a Hessian-vector product for each feature and probe. "low_rank":
+                the Hessian's eigenvectors, from ``rank`` products in each window. "gauss_newton": as "exact", with
+                the Gauss-Newton matrix, which leaves out how the logits curve. "fisher": that matrix, estimated from
+                ``rank`` random combinations of score vectors, at the cost of a few gradients. "auto": the one of
+                "exact" and "low_rank" that needs fewer products.
+            n_samples: Rademacher probes that estimate S. The error falls with their square root.
+            rank: products of "low_rank" in a window, combinations of score vectors in "fisher".
+            window: tokens that vary together in "low_rank"; None for all. The model always sees the whole prompt. The
+                other modes look at one feature at a time, which no window cuts: any window gives the same.
+            overlap: the share of a window that the next one covers too, in [0, 1); scores are averaged there.
+            last_n_layers: S with respect to the hidden states that enter the last so many layers, not the embeddings:
+                cheaper in memory and time for deep models (the paper takes 6 of a 70B model's).
             seed: of the probes. The same seed gives the same scores; torch's global random state is not touched.
             return_terms: return M, S and I too.
 
@@ -161,10 +162,10 @@ class HETA(TokenAttribution):
 
         Raises:
             ValueError: for inputs, targets, masks or options that do not fit; the message says what would.
-            NotImplementedError: for options that are announced and not there yet.
+            TypeError: for ``last_n_layers`` with a model whose layers are in no list.
             RuntimeError: if the model returns no attention or second derivatives that are not finite.
         """
-        options = _Options(
+        options = _options(
             beta=beta,
             gamma=gamma,
             curvature=curvature,
@@ -205,7 +206,7 @@ class HETA(TokenAttribution):
 
         The scores of output t are those of `attribute` for the prompt followed by the outputs before t.
         """
-        options = _Options(num_trials=num_trials, **kwargs)
+        options = _options(num_trials=num_trials, **kwargs)
         check_ids(self._lm, input_ids[None])
         check_vocabulary("target", outputs, self._lm)
         positions = torch.arange(len(input_ids), device=input_ids.device)
@@ -234,22 +235,16 @@ class HETA(TokenAttribution):
             trace = lm.trace(embeds, torch.cat([position_ids, later]), count)
             if outputs is None:
                 outputs = trace.log_probs.argmax(-1)
-            batch = options.perturbations_per_eval
-            lost = information(trace, features, masked, batch or lm.batch_size(len(embeds), count), bar.update)
+            given = options.perturbations_per_eval
+            copies = Batch(given or lm.batch_size(len(embeds), count))
+            products = Batch(given or lm.batch_size(len(embeds), 1, products=True))
+            lost = information(trace, features, masked, copies, bar.update)
             flow = features.sum(semantic_flow(trace.layers, trace.output_positions))
             curved = [
                 curvature(
-                    trace,
-                    features,
-                    outputs.tolist(),
-                    mode=options.curvature,
-                    n_samples=options.n_samples,
-                    rank=options.rank,
-                    seed=seed,
-                    batch_size=batch or lm.batch_size(len(embeds), 1, products=True),
-                    progress=bar.update,
+                    trace, features, outputs.tolist(), replace(options.curvature, seed=seed), products, bar.update
                 )
-                for seed in _fresh_seeds(options.seed, options.num_trials)
+                for seed in _fresh_seeds(options.curvature.seed, options.num_trials)
             ]
         log_probs = trace.log_probs.gather(1, outputs[:, None])[:, 0]
         return HETATerms(flow.float(), torch.stack(curved).mean(0).float(), lost.float()), log_probs.float()

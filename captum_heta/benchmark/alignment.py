@@ -51,8 +51,8 @@ def methods(model: Any, tokenizer: Any, seed: int) -> list[Method]:
         }
         return {"HETA (exact)": result.seq_attr} | {name: term[0] for name, term in terms.items()}
 
-    def fisher(inp: TextTokenInput, target: Tensor) -> dict[str, Tensor]:
-        return {"HETA (fisher)": heta.attribute(inp, target, curvature="fisher", seed=seed).seq_attr}
+    def mode(name: str) -> Method:
+        return lambda inp, target: {f"HETA ({name})": heta.attribute(inp, target, curvature=name, seed=seed).seq_attr}
 
     def wrapped(name: str) -> Method:
         return lambda inp, target: {name: captum[name].attribute(inp, target).seq_attr.detach()}
@@ -60,7 +60,8 @@ def methods(model: Any, tokenizer: Any, seed: int) -> list[Method]:
     def random(inp: TextTokenInput, target: Tensor) -> dict[str, Tensor]:
         return {"random": torch.rand(inp.n_itp_features, generator=generator)}
 
-    return [exact, fisher, *(wrapped(name) for name in captum), random]
+    modes = [mode(name) for name in ("low_rank", "gauss_newton", "fisher")]
+    return [exact, *modes, *(wrapped(name) for name in captum), random]
 
 
 def gold(item: Example, tokenizer: Any, inp: TextTokenInput) -> tuple[Tensor, Tensor]:

@@ -7,11 +7,11 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import Cache, DynamicCache
 
-from captum_heta.models.attention import attention_weights, recorded
-from captum_heta.models.families import OUTPUT_PROJECTIONS, VALUE_PROJECTIONS, attention_modules
+from captum_heta.models.calls import attention_weights, recorded, replaced_input
+from captum_heta.models.families import OUTPUT_PROJECTIONS, VALUE_PROJECTIONS, attention_modules, decoder_layers
 from captum_heta.models.memory import batch_size, query_rows
 from captum_heta.models.state import ready_for_derivatives
 from captum_heta.models.trace import AttentionLayer, KeysValues, Trace
@@ -104,14 +104,11 @@ class CausalLM:
             n_outputs: K, the number of outputs; they are predicted at the last K positions.
         """
         cache = DynamicCache()  # without a config: sliding-window layers keep every value too
-        length = len(embeds)
-        rows = query_rows(self.model, self.device, length)
-        starts = range(0, length, rows)
-        log_probs = []
+        log_probs, starts = [], []
         with recorded({index: module for index, (module, _) in self._attention.items()}) as calls:
-            for start in starts:  # a long prompt in pieces: no layer then makes (T, T) numbers at once
-                stop = min(start + rows, length)
-                predicted = min(stop - start, stop - (length - n_outputs))
+            for start, stop in self._pieces(len(embeds)):
+                starts.append(start)
+                predicted = min(stop - start, stop - (len(embeds) - n_outputs))
                 found = self.log_probs(embeds[None, start:stop], position_ids[start:stop], cache, max(predicted, 1))
                 if predicted > 0:
                     log_probs.append(found[0])
@@ -133,3 +130,43 @@ class CausalLM:
             for index, (_, projection) in self._attention.items()
         ]
         return Trace(self, embeds, position_ids, torch.cat(log_probs), layers, past)
+
+    def layer_before_last(self, count: int) -> int:
+        """The first of the last ``count`` layers.
+
+        Raises:
+            ValueError: if there are fewer.
+        """
+        if count > len(self._attention):
+            raise ValueError(
+                f"last_n_layers is {count}, and {type(self.model).__name__} has {len(self._attention)} layers: pass at "
+                "most as many, or None for the embeddings."
+            )
+        return len(self._attention) - count
+
+    def entering(self, layer: int, states: Tensor) -> AbstractContextManager[None]:
+        """Within this context a layer is given ``states`` (B, S, d) in place of its own hidden states."""
+        return replaced_input(self._layer(layer), states)
+
+    @torch.no_grad()
+    def states_entering(self, layer: int, embeds: Tensor, position_ids: Tensor) -> Tensor:
+        """The hidden states (T, d) that enter a layer when the embeddings are (T, d)."""
+        cache = DynamicCache()
+        with recorded({layer: self._layer(layer)}) as calls:
+            for start, stop in self._pieces(len(embeds)):
+                self.log_probs(embeds[None, start:stop], position_ids[start:stop], cache, keep=1)
+        return torch.cat([call.hidden_states[0] for call in calls[layer]])
+
+    def _layer(self, layer: int) -> nn.Module:
+        layers = decoder_layers(self.model, self._attention)
+        if layers is None:
+            raise TypeError(
+                f"The layers of {type(self.model).__name__} are in no torch.nn.ModuleList: last_n_layers does not know "
+                "where they begin. Leave it None."
+            )
+        return layers[layer]
+
+    def _pieces(self, length: int) -> list[tuple[int, int]]:
+        # a long prompt in pieces: no layer then makes (T, T) numbers at once
+        rows = query_rows(self.model, self.device, length)
+        return [(start, min(start + rows, length)) for start in range(0, length, rows)]

@@ -42,6 +42,17 @@ def attention_modules(model: nn.Module) -> dict[int, tuple[nn.Module, nn.Module]
     return dict(sorted(found.items()))
 
 
+def decoder_layers(model: nn.Module, attention: dict[int, tuple[nn.Module, nn.Module]]) -> nn.ModuleList | None:
+    """The list of layers that hold the attention modules, one each and in order; None if there is no such list."""
+    modules = [module for module, _ in attention.values()]
+    for candidate in model.modules():
+        if isinstance(candidate, nn.ModuleList) and len(candidate) == len(modules):
+            pairs = zip(candidate, modules, strict=True)
+            if all(any(part is module for part in layer.modules()) for layer, module in pairs):
+                return candidate
+    return None
+
+
 def head_weights(projection: nn.Module, size: int) -> Tensor:
     """W_O split by head, (heads, head size, d), such that the projection's output is sum_h z_h @ W_O[h] + bias.
 

@@ -1,9 +1,14 @@
 """How many rows go through a model at once."""
 
 import os
-from typing import Any
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 import torch
+
+Rows = TypeVar("Rows", Sequence[Any], torch.Tensor)
+Result = TypeVar("Result")
 
 MEMORY_VARIABLE = "CAPTUM_HETA_MEMORY_MB"
 
@@ -49,3 +54,51 @@ def query_rows(model: Any, device: torch.device, length: int) -> int:
     """How many queries at once keep one layer's attention over ``length`` keys within the budget."""
     # weights, scores before them and the mask, in float32 or better
     return max(1, budget(device) // (3 * 4 * model.config.get_text_config().num_attention_heads * length))
+
+
+class Batch:
+    """Computes rows in batches. When memory runs out it goes on with half as many, and keeps what it has.
+
+    Args:
+        size: rows in a batch, at first.
+    """
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+
+    def run(self, rows: Rows, compute: Callable[[Rows], Result]) -> list[Result]:
+        """``compute`` of each batch of ``rows``, in their order.
+
+        Raises:
+            RuntimeError: if memory runs out with a single row.
+        """
+        results: list[Result] = []
+        done = 0
+        while done < len(rows):
+            part = rows[done : done + self.size]
+            try:
+                results.append(compute(part))
+            except RuntimeError as error:
+                if not _out_of_memory(error):
+                    raise
+                if len(part) == 1:
+                    raise RuntimeError(
+                        "Memory ran out with one row at a time. Use curvature='fisher', a shorter prompt or a model in "
+                        "bfloat16."
+                    ) from error
+            else:
+                done += len(part)
+                continue
+            # after the except clause, which keeps alive what the failed batch had computed
+            self.size = len(part) // 2
+            warnings.warn(
+                f"Memory ran out with {len(part)} rows at once; going on with {self.size}. Nothing is lost. Pass "
+                f"perturbations_per_eval={self.size} to start there.",
+                stacklevel=2,
+            )
+        return results
+
+
+def _out_of_memory(error: RuntimeError) -> bool:
+    # on a CPU torch has no class of its own for it
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)

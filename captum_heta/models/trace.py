@@ -1,7 +1,7 @@
 """What one pass of a model over a sequence leaves behind."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -70,6 +70,7 @@ class Trace:
     log_probs: Tensor
     layers: list[AttentionLayer]
     past: list[KeysValues]
+    _entering: dict[int, Tensor] = field(default_factory=dict)
 
     @property
     def n_outputs(self) -> int:
@@ -97,6 +98,18 @@ class Trace:
         """
         positions = self.position_ids[start : start + embeds.shape[1]]
         return self.lm.log_probs(embeds, positions, self._prefix(start), keep)
+
+    def rerun_from(self, layer: int, states: Tensor, start: int, keep: int) -> Tensor:
+        """As `rerun`, with other hidden states (1, S, d) entering a layer, and the embeddings as they are."""
+        embeds = self.embeds[None, start : start + states.shape[1]]
+        with self.lm.entering(layer, states):
+            return self.rerun(embeds, start, keep)
+
+    def entering(self, layer: int) -> Tensor:
+        """The hidden states (T, d) that enter a layer."""
+        if layer not in self._entering:
+            self._entering[layer] = self.lm.states_entering(layer, self.embeds, self.position_ids)
+        return self._entering[layer]
 
     def _prefix(self, length: int) -> Cache | None:
         return prefix_cache(self.past, length) if length else None

@@ -1,12 +1,12 @@
 """I, the information lost with a token: how far the prediction moves when its embedding is masked."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
 from captum_heta.features import Features
-from captum_heta.models import Trace
+from captum_heta.models import Batch, Trace
 
 
 @torch.no_grad()
@@ -14,7 +14,7 @@ def information(
     trace: Trace,
     features: Features,
     masked: Tensor,
-    batch_size: int,
+    batch: Batch,
     progress: Callable[[int], object] = lambda done: None,
 ) -> Tensor:
     """I[i] = KL(P_orig || P_masked(i)) in nats over the whole vocabulary (Pramanik et al. 2026, arXiv 2604.13258).
@@ -26,21 +26,26 @@ def information(
         trace: the sequence.
         features: what is masked together.
         masked: (T, d), the embedding that replaces each token's.
-        batch_size: masked copies in one pass.
+        batch: masked copies in one pass.
         progress: called with the number of features done.
 
     Returns:
         (K, F), float32 or better, non-negative.
     """
     lost = trace.log_probs.new_zeros(trace.n_outputs, len(features))
-    for batch in features.batches(batch_size):
-        start = min(features.groups[batch[0]][0], int(trace.output_positions[0]))  # where the first output is predicted
-        copies = trace.embeds[start:].repeat(len(batch), 1, 1)
-        for row, feature in enumerate(batch):
-            tokens = torch.tensor(features.groups[feature], device=copies.device)
+
+    def divergences(names: Sequence[int]) -> Tensor:
+        first = features.groups[names[0]][0]
+        start = min(first, int(trace.output_positions[0]))  # where the first output is predicted
+        copies = trace.embeds[start:].repeat(len(names), 1, 1)
+        for row, name in enumerate(names):
+            tokens = torch.tensor(features.groups[name], device=copies.device)
             copies[row, tokens - start] = masked[tokens]
         log_probs = trace.rerun(copies, start, keep=trace.n_outputs)
-        divergence = torch.nn.functional.kl_div(log_probs, trace.log_probs, reduction="none", log_target=True).sum(-1)
-        lost[:, batch] = divergence.T.clamp(min=0)  # rounding may put a zero just below
-        progress(len(batch))
+        progress(len(names))
+        return torch.nn.functional.kl_div(log_probs, trace.log_probs, reduction="none", log_target=True).sum(-1)
+
+    for names in features.batches():
+        found = torch.cat(batch.run(names, divergences))
+        lost[:, names] = found.T.clamp(min=0)  # rounding may put a zero just below
     return lost

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from captum_heta.models import AttentionLayer
@@ -22,6 +22,33 @@ def all_logits(model: Any, embeds: Tensor) -> Tensor:
 def log_prob(model: Any, embeds: Tensor, target: int) -> Tensor:
     """f(X) = log P(target | X), X (n, d)."""
     return all_logits(model, embeds)[-1].log_softmax(-1)[target]
+
+
+def dense_hessian_entering(model: Any, layer: nn.Module, embeds: Tensor, target: int) -> Tensor:
+    """The Hessian (n, d, n, d) of f with respect to the hidden states (n, d) that enter a layer."""
+    seen = []
+    handle = layer.register_forward_pre_hook(
+        lambda _, given, named: seen.append(hidden(given, named)), with_kwargs=True
+    )
+
+    def hidden(given: Any, named: Any) -> Tensor:
+        return given[0] if given else named["hidden_states"]
+
+    log_prob(model, embeds, target)
+    handle.remove()
+
+    def from_layer(states: Tensor) -> Tensor:
+        def give(module: nn.Module, given: Any, named: Any) -> Any:
+            if given:
+                return (states[None], *given[1:]), named
+            return given, {**named, "hidden_states": states[None]}
+
+        handle = layer.register_forward_pre_hook(give, with_kwargs=True)
+        value = log_prob(model, embeds, target)
+        handle.remove()
+        return value
+
+    return torch.autograd.functional.hessian(from_layer, seen[0][0].detach(), vectorize=True)
 
 
 def dense_hessian(model: Any, embeds: Tensor, target: int) -> Tensor:

@@ -1,3 +1,5 @@
+import itertools
+
 import pytest
 import torch
 from captum.attr import Attribution
@@ -104,20 +106,34 @@ class TestFeatureMask:
 
 class TestOptions:
     def test_curvature_modes_differ_in_the_curvature_alone(self, heta):
-        exact, fisher = (attribute(heta, curvature=mode, return_terms=True)[1] for mode in ("exact", "fisher"))
-        assert not torch.allclose(exact.curvature, fisher.curvature)
-        assert torch.equal(exact.information, fisher.information)
+        modes = ("exact", "low_rank", "gauss_newton", "fisher")
+        found = [attribute(heta, curvature=mode, rank=4, return_terms=True)[1] for mode in modes]
+        for one, other in itertools.combinations(found, 2):
+            assert not torch.allclose(one.curvature, other.curvature)
+            assert torch.equal(one.information, other.information)
+
+    def test_auto_is_exact_for_a_short_prompt(self, heta):
         assert torch.equal(attribute(heta, curvature="auto"), attribute(heta, curvature="exact"))
+        assert torch.equal(attribute(heta, rank=2), attribute(heta, curvature="low_rank", rank=2))
 
-    def test_rank_of_fisher(self, heta):
-        assert not torch.allclose(attribute(heta, curvature="fisher", rank=2), attribute(heta, curvature="fisher"))
+    @pytest.mark.parametrize("curvature", ["low_rank", "fisher"])
+    def test_rank(self, heta, curvature):
+        assert not torch.allclose(attribute(heta, curvature=curvature, rank=2), attribute(heta, curvature=curvature))
 
-    @pytest.mark.parametrize("curvature", ["exact", "fisher"])
+    @pytest.mark.parametrize("curvature", ["exact", "gauss_newton", "fisher"])
     def test_a_window_cuts_no_feature(self, heta, curvature):
-        # the windows are for modes that take all tokens' Hessian at once; these take one feature's block at a time
+        # the windows are for the mode that takes all tokens' Hessian at once; these take one feature's block at a time
         expected = attribute(heta, curvature=curvature)
         assert torch.equal(attribute(heta, curvature=curvature, window=2, overlap=0.0), expected)
         assert torch.equal(attribute(heta, curvature=curvature, window=None), expected)
+
+    def test_window_and_overlap_of_low_rank(self, heta):
+        options = {"curvature": "low_rank", "rank": 4}
+        found = [attribute(heta, **options)] + [
+            attribute(heta, **options, window=2, overlap=overlap) for overlap in (0.0, 0.5)
+        ]
+        assert not torch.allclose(found[0], found[1])
+        assert not torch.allclose(found[1], found[2])
 
     @pytest.mark.parametrize("size", [1, 2, 50])
     def test_perturbations_per_eval_bounds_the_batch_and_changes_no_number(self, heta, monkeypatch, size):
@@ -133,10 +149,13 @@ class TestOptions:
         torch.testing.assert_close(attribute(heta, perturbations_per_eval=size), expected)
         assert max(rows) <= size
 
-    @pytest.mark.parametrize("mode", ["low_rank", "gauss_newton"])
-    def test_modes_to_come_name_themselves(self, heta, mode):
-        with pytest.raises(NotImplementedError, match=mode):
-            attribute(heta, curvature=mode)
+    @pytest.mark.parametrize("mode", ["exact", "low_rank", "gauss_newton", "fisher"])
+    def test_last_n_layers_reaches_the_curvature_alone(self, heta, mode):
+        whole, last = (
+            attribute(heta, curvature=mode, last_n_layers=count, return_terms=True)[1] for count in (None, 1)
+        )
+        assert not torch.allclose(whole.curvature, last.curvature)
+        assert torch.equal(whole.information, last.information)
 
     def test_progress_bar_is_captums_and_reaches_its_end(self, heta, capsys):
         attribute(heta, show_progress=True)
@@ -163,7 +182,7 @@ class TestOutputs:
 
     def test_trials_average_fresh_draws(self, heta):
         features = Features.of_tokens(range(6))
-        options = {"outputs": torch.tensor([3]), "features": features, "n_samples": 2, "seed": 1}
+        options = {"outputs": torch.tensor([3]), "features": features, "n_samples": 2, "seed": 1, "curvature": "exact"}
         one = heta.attribute_outputs(IDS[0], **options)
         three = heta.attribute_outputs(IDS[0], **options, num_trials=3)
         assert not torch.allclose(one.terms.curvature, three.terms.curvature)

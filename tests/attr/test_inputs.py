@@ -60,6 +60,8 @@ class TestErrors:
             ("n_samples", 0, "n_samples must be at least 1, got 0"),
             ("rank", 0, "rank must be at least 1"),
             ("window", 0, "window must be at least 1"),
+            ("last_n_layers", 0, "last_n_layers must be at least 1"),
+            ("last_n_layers", 3, "last_n_layers is 3, and LlamaForCausalLM has 2 layers"),
             ("overlap", 1.0, r"overlap .* in \[0, 1\), got 1.0"),
             ("perturbations_per_eval", 0, "perturbations_per_eval must be at least 1"),
             ("curvature", "hessian", "curvature must be one of auto, exact, .* got 'hessian'"),
@@ -79,10 +81,6 @@ class TestErrors:
     def test_option(self, heta, option, value, message):
         with pytest.raises(ValueError, match=message):
             attribute(heta, **{option: value})
-
-    def test_last_n_layers_names_itself(self, heta):
-        with pytest.raises(NotImplementedError, match="last_n_layers is not implemented yet"):
-            attribute(heta, last_n_layers=1)
 
     def test_position_ids_for_a_model_that_counts_itself(self):
         with pytest.raises(ValueError, match="BloomForCausalLM takes no position_ids"):

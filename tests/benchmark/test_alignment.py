@@ -14,6 +14,8 @@ NAMES = [
     "HETA: semantic flow alone",
     "HETA: curvature alone",
     "HETA: information alone",
+    "HETA (low_rank)",
+    "HETA (gauss_newton)",
     "HETA (fisher)",
     "Feature Ablation",
     "Integrated Gradients (50)",

@@ -1,6 +1,9 @@
 import pytest
+import torch
 
-from captum_heta.models import CausalLM
+from captum_heta import HETA
+from captum_heta.models import Batch, CausalLM
+from captum_heta.models.memory import MEMORY_VARIABLE
 from captum_heta.testing.architectures import tiny_model
 
 
@@ -20,3 +23,80 @@ def test_longer_rows_and_products_leave_room_for_fewer(model):
     assert sizes == sorted(sizes, reverse=True)
     assert len(set(sizes)) == len(sizes)
     assert sizes[-1] == 1
+
+
+def test_variable_sets_the_budget(model, monkeypatch):
+    lm = CausalLM(model)
+    usual = lm.batch_size(512, keep=1)
+    monkeypatch.setenv(MEMORY_VARIABLE, "64")
+    assert lm.batch_size(512, keep=1) == usual // 8
+    for wrong in ("0", "1.5", "much"):
+        monkeypatch.setenv(MEMORY_VARIABLE, wrong)
+        with pytest.raises(ValueError, match=f"{MEMORY_VARIABLE} must be a whole number of MiB above 0, got '{wrong}'"):
+            lm.batch_size(512, keep=1)
+
+
+class Scarce:
+    """Doubles rows, and has memory for some at a time."""
+
+    def __init__(self, most, error):
+        self.most, self.error, self.calls = most, error, []
+
+    def __call__(self, rows):
+        self.calls.append(len(rows))
+        if len(rows) > self.most:
+            raise self.error
+        return [2 * row for row in rows]
+
+
+GPU_ERROR = torch.OutOfMemoryError("CUDA out of memory")
+CPU_ERROR = RuntimeError("[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory: 9 bytes")
+
+
+@pytest.mark.parametrize("error", [GPU_ERROR, CPU_ERROR])
+def test_goes_on_with_half_after_memory_ran_out_and_loses_nothing(error):
+    scarce = Scarce(3, error)
+    batch = Batch(8)
+    with pytest.warns(UserWarning, match="Memory ran out") as warned:
+        results = batch.run(range(20), scarce)
+    assert [str(warning.message)[:58] for warning in warned] == [
+        "Memory ran out with 8 rows at once; going on with 4. Nothi",
+        "Memory ran out with 4 rows at once; going on with 2. Nothi",
+    ]
+    assert [value for part in results for value in part] == [2 * row for row in range(20)]
+    assert scarce.calls == [8, 4, *[2] * 10]
+    # and starts there the next time
+    batch.run(range(4), scarce)
+    assert scarce.calls[-2:] == [2, 2]
+
+
+def test_memory_for_no_row_at_all_is_an_error_that_says_what_to_do():
+    with pytest.raises(RuntimeError, match="one row at a time. Use curvature='fisher'"):
+        Batch(1).run(range(4), Scarce(0, GPU_ERROR))
+
+
+def test_other_errors_are_not_swallowed():
+    scarce = Scarce(1, RuntimeError("shapes do not match"))
+    with pytest.raises(RuntimeError, match="shapes do not match"):
+        Batch(8).run(range(4), scarce)
+    assert scarce.calls == [4]
+
+
+@pytest.mark.parametrize("curvature", ["exact", "low_rank", "gauss_newton", "fisher"])
+def test_a_whole_call_survives_running_out(model, monkeypatch, curvature):
+    ids = torch.arange(40)[None]
+    options = {"target": 3, "curvature": curvature, "n_samples": 3, "rank": 6}
+    expected = HETA(model).attribute(ids, **options)
+    run = Batch.run
+
+    def scarce(batch, rows, compute):
+        def limited(part):
+            if len(part) > 2:
+                raise GPU_ERROR
+            return compute(part)
+
+        return run(batch, rows, limited)
+
+    monkeypatch.setattr(Batch, "run", scarce)
+    with pytest.warns(UserWarning, match="Memory ran out"):
+        torch.testing.assert_close(HETA(model).attribute(ids, **options), expected)

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from captum_heta.features import Features
-from captum_heta.models import CausalLM
+from captum_heta.models import Batch, CausalLM
 from captum_heta.terms import information
 from captum_heta.testing.architectures import tiny_model
 
@@ -15,12 +15,12 @@ def trace():
 
 
 def test_masking_with_the_embedding_itself_loses_nothing(trace):
-    lost = information(trace, Features.of_tokens(range(4)), trace.embeds, batch_size=2)
+    lost = information(trace, Features.of_tokens(range(4)), trace.embeds, Batch(2))
     torch.testing.assert_close(lost, torch.zeros(2, 4, dtype=torch.float64))
 
 
 def test_a_token_after_the_target_position_loses_nothing(trace):
-    lost = information(trace, Features.of_tokens(range(5)), torch.zeros_like(trace.embeds), batch_size=5)
+    lost = information(trace, Features.of_tokens(range(5)), torch.zeros_like(trace.embeds), Batch(5))
     assert lost[0, 4].item() == pytest.approx(0, abs=1e-12)  # the first output is predicted before token 4
     assert (lost[1] > 1e-6).all()
 
@@ -29,7 +29,7 @@ def test_a_token_that_is_provably_ignored_loses_nothing():
     lm = CausalLM(tiny_model("mistral", sliding_window=2, num_hidden_layers=1).double())
     with lm.ready():
         trace = lm.trace(lm.embed(torch.tensor([5, 6, 7, 8, 9])), torch.arange(5), n_outputs=1)
-        lost = information(trace, Features.of_tokens(range(5)), torch.zeros_like(trace.embeds), batch_size=3)
+        lost = information(trace, Features.of_tokens(range(5)), torch.zeros_like(trace.embeds), Batch(3))
     assert lost[0, :3].tolist() == pytest.approx([0, 0, 0], abs=1e-12)
     assert (lost[0, 3:] > 1e-6).all()
 
@@ -38,22 +38,22 @@ def test_a_token_that_is_provably_ignored_loses_nothing():
 def test_does_not_depend_on_the_batch_size(trace, batch_size):
     features = Features(((1, 3), (0,), (2,)))
     masked = torch.zeros_like(trace.embeds)
-    expected = information(trace, features, masked, batch_size=3)
-    torch.testing.assert_close(information(trace, features, masked, batch_size), expected)
+    expected = information(trace, features, masked, Batch(3))
+    torch.testing.assert_close(information(trace, features, masked, Batch(batch_size)), expected)
 
 
 def test_what_masks_matters(trace):
     features = Features.of_tokens(range(4))
-    zero = information(trace, features, torch.zeros_like(trace.embeds), 4)
-    assert not torch.allclose(zero, information(trace, features, torch.ones_like(trace.embeds), 4))
+    zero = information(trace, features, torch.zeros_like(trace.embeds), Batch(4))
+    assert not torch.allclose(zero, information(trace, features, torch.ones_like(trace.embeds), Batch(4)))
 
 
 def test_empty_feature_loses_nothing(trace):
-    lost = information(trace, Features(((), (1,))), torch.zeros_like(trace.embeds), 4)
+    lost = information(trace, Features(((), (1,))), torch.zeros_like(trace.embeds), Batch(4))
     assert lost[:, 0].tolist() == [0, 0]
 
 
 def test_progress_counts_features(trace):
     done = []
-    information(trace, Features.of_tokens(range(5)), torch.zeros_like(trace.embeds), 2, progress=done.append)
+    information(trace, Features.of_tokens(range(5)), torch.zeros_like(trace.embeds), Batch(2), progress=done.append)
     assert sum(done) == 5

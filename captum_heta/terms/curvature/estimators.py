@@ -5,28 +5,31 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from captum_heta.models import Batch
 from captum_heta.terms.curvature.operators import Operator
 
 
-def exact_block_norms(operator: Operator, blocks: Tensor, probes: Tensor, batch_size: int) -> Tensor:
+def exact_block_norms(operator: Operator, blocks: Tensor, probes: Tensor, batch: Batch) -> Tensor:
     """One product per block and probe.
 
     Args:
         operator: H, on vectors of shape (m, d).
         blocks: (number of blocks, m) bool, the rows that P_i keeps; it zeroes the others.
         probes: (R, m, d).
-        batch_size: products at a time.
+        batch: products at a time.
 
     Returns:
         (number of blocks,), float32 or better.
     """
-    norms = []
-    for pairs in torch.arange(len(blocks) * len(probes), device=probes.device).split(batch_size):
+
+    def norms(pairs: Tensor) -> Tensor:
         kept = blocks[pairs // len(probes)]
         products = operator(probes[pairs % len(probes)] * kept[..., None])
         dtype = torch.promote_types(products.dtype, torch.float32)
-        norms.append((products.abs().sum(-1, dtype=dtype) * kept).sum(-1))
-    return torch.cat(norms).unflatten(0, (len(blocks), len(probes))).mean(1)
+        return (products.abs().sum(-1, dtype=dtype) * kept).sum(-1)
+
+    pairs = torch.arange(len(blocks) * len(probes), device=probes.device)
+    return torch.cat(batch.run(pairs, norms)).unflatten(0, (len(blocks), len(probes))).mean(1)
 
 
 def factored_block_norms(factors: Tensor, weights: Tensor, blocks: Tensor, probes: Tensor) -> Tensor:

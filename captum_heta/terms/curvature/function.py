@@ -7,8 +7,10 @@ from torch import Tensor
 from captum_heta.models import Trace
 
 
-def varying(trace: Trace, tokens: Tensor, output: int) -> tuple[Callable[[Tensor], Tensor], Tensor]:
-    """The log-probabilities of one output as a function of some tokens' embeddings.
+def varying(
+    trace: Trace, tokens: Tensor, output: int, last_n_layers: int | None = None
+) -> tuple[Callable[[Tensor], Tensor], Tensor]:
+    """The log-probabilities of one output as a function of some tokens' embeddings, or of their hidden states.
 
     Tokens before the first that varies are read from the cache; outputs after this one are left out.
 
@@ -16,16 +18,24 @@ def varying(trace: Trace, tokens: Tensor, output: int) -> tuple[Callable[[Tensor
         trace: the sequence.
         tokens: (m,), ascending positions of the tokens that vary.
         output: which of the K outputs.
+        last_n_layers: vary the hidden states that enter the last so many layers; None for the embeddings.
 
     Returns:
         The function, (m, d) to (V,), and the point (m, d) at which to differentiate it, which requires a gradient.
+
+    Raises:
+        ValueError: if the model has fewer layers.
     """
     start = int(tokens[0])
     stop = int(trace.output_positions[output]) + 1
-    constant = trace.embeds[None, start:stop]
     places = tokens - start
+    layer = None if last_n_layers is None else trace.lm.layer_before_last(last_n_layers)
+    states = trace.embeds if layer is None else trace.entering(layer)
 
     def log_probs(x: Tensor) -> Tensor:
-        return trace.rerun(constant.index_copy(1, places, x[None]), start, keep=1)[0, 0]
+        changed = states[None, start:stop].index_copy(1, places.to(x.device), x[None])
+        if layer is None:
+            return trace.rerun(changed, start, keep=1)[0, 0]
+        return trace.rerun_from(layer, changed, start, keep=1)[0, 0]
 
-    return log_probs, trace.embeds[tokens].detach().requires_grad_()
+    return log_probs, states[tokens.to(states.device)].detach().requires_grad_()

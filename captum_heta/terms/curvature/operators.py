@@ -22,6 +22,25 @@ def hessian(value: Tensor, x: Tensor) -> Operator:
     )[0]
 
 
+def gauss_newton(log_probs: Tensor, x: Tensor) -> Operator:
+    """J^T diag(p) J, J the Jacobian of ``log_probs`` (V,) with respect to ``x`` (m, d), p their probabilities.
+
+    In terms of the logits' Jacobian this is J^T (diag(p) - p p^T) J: for a softmax the Gauss-Newton matrix of the
+    log-loss and the Fisher matrix are one (Martens 2020, arXiv 1412.1193). J v comes from differentiating J^T u,
+    which is linear in u.
+    """
+    p = log_probs.detach().exp()
+    u = torch.zeros_like(log_probs, requires_grad=True)
+    (backward,) = torch.autograd.grad(log_probs, x, u, create_graph=True, materialize_grads=True)
+    transposed = jacobian_transposed(log_probs, x)
+
+    def product(vectors: Tensor) -> Tensor:
+        (forward,) = torch.autograd.grad(backward, u, vectors, is_grads_batched=True, retain_graph=True)
+        return transposed(p * forward)
+
+    return product
+
+
 def jacobian_transposed(values: Tensor, x: Tensor) -> Callable[[Tensor], Tensor]:
     """(P, V) to (P, m, d): products of the transposed Jacobian of ``values`` (V,) with respect to ``x`` (m, d)."""
     return lambda vectors: torch.autograd.grad(

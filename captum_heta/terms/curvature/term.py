@@ -1,37 +1,69 @@
-"""The curvature term: which tokens vary together, which estimator, which draws."""
+"""The curvature term: which tokens vary together, which operator and estimator, which draws."""
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from captum_heta.features import Features
-from captum_heta.models import Trace
+from captum_heta.models import Batch, Trace
 from captum_heta.terms.curvature.estimators import draw_probes, exact_block_norms, factored_block_norms
 from captum_heta.terms.curvature.function import varying
-from captum_heta.terms.curvature.operators import hessian, jacobian_transposed
+from captum_heta.terms.curvature.low_rank import low_rank
+from captum_heta.terms.curvature.operators import Operator, gauss_newton, hessian, jacobian_transposed
 
 MODES = ("auto", "exact", "low_rank", "gauss_newton", "fisher")
 
+# The scores of some features.
+Estimates = Iterator[tuple[list[int], Tensor]]
 
-def check_mode(mode: str) -> None:
-    """Raise ValueError for what is no mode, NotImplementedError for one that this version does not have."""
-    if mode not in MODES:
-        raise ValueError(f"curvature must be one of {', '.join(MODES)}, got {mode!r}.")
-    if mode in ("low_rank", "gauss_newton"):
-        raise NotImplementedError(f"curvature={mode!r} is not implemented yet; use 'exact' or 'fisher'.")
+
+@dataclass(frozen=True)
+class CurvatureOptions:
+    """How `curvature` estimates.
+
+    Attributes:
+        mode: "exact", a Hessian product for each feature and probe; "low_rank", the eigenvectors of the Hessian from
+            ``rank`` products in each window; "gauss_newton", as "exact" with the Gauss-Newton matrix; "fisher", the
+            same matrix estimated from ``rank`` random combinations of score vectors; "auto", the one of "exact" and
+            "low_rank" that needs fewer products.
+        n_samples: Rademacher probes r.
+        rank: of "low_rank" and "fisher".
+        window: tokens that vary together in "low_rank"; None for all.
+        overlap: the share of a window that the next one covers too.
+        last_n_layers: differentiate the hidden states that enter the last so many layers; None for the embeddings.
+        seed: of the draws; the global random state is not touched.
+
+    Raises:
+        ValueError: naming the option that is outside its range.
+    """
+
+    mode: str = "auto"
+    n_samples: int = 10
+    rank: int = 64
+    window: int | None = 512
+    overlap: float = 0.5
+    last_n_layers: int | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.mode not in MODES:
+            raise ValueError(f"curvature must be one of {', '.join(MODES)}, got {self.mode!r}.")
+        for name in ("n_samples", "rank", "window", "last_n_layers"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name} must be at least 1, got {value}.")
+        if not 0 <= self.overlap < 1:
+            raise ValueError(f"overlap is the share of a window and must be in [0, 1), got {self.overlap}.")
 
 
 def curvature(
     trace: Trace,
     features: Features,
     targets: Sequence[int],
-    *,
-    mode: str,
-    n_samples: int,
-    rank: int,
-    seed: int,
-    batch_size: int,
+    options: CurvatureOptions,
+    batch: Batch,
     progress: Callable[[int], object] = lambda done: None,
 ) -> Tensor:
     """S[i] = E_r norm1(P_i H P_i r), H the Hessian of log P(target) (Pramanik et al. 2026, arXiv 2604.13258).
@@ -43,30 +75,27 @@ def curvature(
         trace: the sequence.
         features: the blocks of P.
         targets: the K output token ids.
-        mode: "exact", or "fisher" for the Gauss-Newton matrix in place of H; "auto" is "exact".
-        n_samples: Rademacher probes r.
-        rank: random combinations of score vectors in the mode "fisher".
-        seed: of the draws; the global random state is not touched.
-        batch_size: Hessian products in one backward pass.
+        options: the estimator and its draws.
+        batch: products in one backward pass.
         progress: called with the number of features done.
 
     Returns:
         (K, F), float32 or better, non-negative.
 
     Raises:
-        NotImplementedError: for the modes that this version does not have.
         RuntimeError: if a second derivative is not finite.
     """
-    check_mode(mode)
     scores = trace.log_probs.new_zeros(trace.n_outputs, len(features))
+    if not features.by_first_token:
+        return scores
     for output, target in enumerate(targets):
-        generator = torch.Generator().manual_seed(seed)
-        if mode == "fisher":
-            estimates = _fisher(trace, features, output, n_samples, rank, generator, batch_size, progress)
-        else:
-            estimates = _exact(trace, features, output, target, n_samples, generator, batch_size, progress)
-        for names, norms in estimates:
-            scores[output, names] = norms
+        estimate = _Estimate(trace, features, output, target, options, batch)
+        counts = torch.zeros(len(features), device=scores.device)
+        for names, norms in estimate.run():
+            scores[output, names] += norms
+            progress(int((counts[names] == 0).sum()))  # windows overlap
+            counts[names] += 1
+        scores[output] /= counts.clamp(min=1)
     if not torch.isfinite(scores).all():
         dtype = trace.embeds.dtype
         advice = "Load the model in float32 or bfloat16." if dtype == torch.float16 else "Check its weights for NaN."
@@ -76,56 +105,85 @@ def curvature(
     return scores
 
 
-def _exact(
-    trace: Trace,
-    features: Features,
-    output: int,
-    target: int,
-    n_samples: int,
-    generator: torch.Generator,
-    batch_size: int,
-    progress: Callable[[int], object],
-) -> Iterator[tuple[list[int], Tensor]]:
-    for names in features.batches():
-        tokens, blocks = _blocks(features, names, trace.embeds.device)
-        probes = draw_probes([features.groups[name] for name in names], n_samples, trace.embeds, generator)
+@dataclass
+class _Estimate:
+    """The scores of one output."""
+
+    trace: Trace
+    features: Features
+    output: int
+    target: int
+    options: CurvatureOptions
+    batch: Batch
+    generator: torch.Generator = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.generator = torch.Generator().manual_seed(self.options.seed)
+
+    def run(self) -> Estimates:
+        mode = self.options.mode
+        if mode == "auto":
+            mode = "exact" if self._products_exact() <= self._products_low_rank() else "low_rank"
+        return {
+            "exact": self._exact,
+            "low_rank": self._low_rank,
+            "gauss_newton": self._gauss_newton,
+            "fisher": self._fisher,
+        }[mode]()
+
+    def _exact(self) -> Estimates:
+        return self._products(lambda log_probs, x: hessian(log_probs[self.target], x))
+
+    def _gauss_newton(self) -> Estimates:
+        return self._products(gauss_newton)
+
+    def _products(self, matrix: Callable[[Tensor, Tensor], Operator]) -> Estimates:
+        for names in self.features.batches():
+            with torch.enable_grad():
+                log_probs, x, blocks, probes = self._varied(names)
+                norms = exact_block_norms(matrix(log_probs, x), blocks, probes, self.batch)
+            yield names, norms
+
+    def _low_rank(self) -> Estimates:
+        for names in self.features.windows(self.options.window, self.options.overlap):
+            with torch.enable_grad():
+                log_probs, x, blocks, probes = self._varied(names)
+                operator = hessian(log_probs[self.target], x)
+                vectors, values = low_rank(operator, x.detach(), self.options.rank, self.generator, self.batch)
+            yield names, factored_block_norms(vectors, values, blocks, probes)
+
+    def _fisher(self) -> Estimates:
+        # The Fisher matrix is E_y[s_y s_y^T], s_y the gradient of log P(y). sum_y sqrt(P(y)) e_y s_y with random signs
+        # e has it as its second moment too, and a lower variance than drawing y: a model that is sure would draw the
+        # same y, whose s_y is about 0, again and again.
+        names, rank = self.features.by_first_token, self.options.rank
         with torch.enable_grad():
-            log_probs, x = varying(trace, tokens, output)
-            operator = hessian(log_probs(x)[target], x)
-            norms = exact_block_norms(operator, blocks, probes, batch_size)
-        progress(len(names))
-        yield names, norms
+            log_probs, x, blocks, probes = self._varied(names)
+            roots = log_probs.detach().div(2).exp()
+            signs = 2 * torch.randint(2, (rank, len(roots)), generator=self.generator) - 1
+            factors = torch.cat(self.batch.run(signs.to(roots) * roots, jacobian_transposed(log_probs, x)))
+        yield names, factored_block_norms(factors, roots.new_full((rank,), 1 / rank), blocks, probes)
 
+    def _varied(self, names: list[int]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Some features vary together: the log-probabilities (V,), what they are functions of and how it is probed.
 
-def _fisher(
-    trace: Trace,
-    features: Features,
-    output: int,
-    n_samples: int,
-    rank: int,
-    generator: torch.Generator,
-    batch_size: int,
-    progress: Callable[[int], object],
-) -> Iterator[tuple[list[int], Tensor]]:
-    # For a softmax the Gauss-Newton matrix is the Fisher matrix E_y[s_y s_y^T], s_y the gradient of log P(y) (Martens
-    # 2020, arXiv 1412.1193). sum_y sqrt(P(y)) e_y s_y with random signs e has it as its second moment too, and a
-    # lower variance than drawing y: a model that is sure would draw the same y, whose s_y is about 0, again and again.
-    names = features.by_first_token
-    tokens, blocks = _blocks(features, names, trace.embeds.device)
-    probes = draw_probes([features.groups[name] for name in names], n_samples, trace.embeds, generator)
-    roots = trace.log_probs[output].div(2).exp()
-    signs = 2 * torch.randint(2, (rank, len(roots)), generator=generator) - 1
-    combinations = signs.to(roots) * roots
-    with torch.enable_grad():
-        log_probs, x = varying(trace, tokens, output)
-        product = jacobian_transposed(log_probs(x), x)
-        factors = torch.cat([product(part) for part in combinations.split(batch_size)])
-    progress(len(names))
-    yield names, factored_block_norms(factors, roots.new_full((rank,), 1 / rank), blocks, probes)
+        That is x (m, d), which tokens each feature has (len(names), m), and the probes (n_samples, m, d).
+        """
+        groups = [self.features.groups[name] for name in names]
+        tokens = sorted(token for group in groups for token in group)
+        log_probs, x = varying(
+            self.trace, torch.tensor(tokens, device=self.trace.embeds.device), self.output, self.options.last_n_layers
+        )
+        blocks = torch.tensor([[token in group for token in tokens] for group in map(set, groups)], device=x.device)
+        return log_probs(x), x, blocks, draw_probes(groups, self.options.n_samples, x.detach(), self.generator)
 
+    def _products_exact(self) -> int:
+        # each over the positions from the first token of its batch on
+        return sum(len(names) * self.options.n_samples * self._suffix(names) for names in self.features.batches())
 
-def _blocks(features: Features, names: list[int], device: torch.device) -> tuple[Tensor, Tensor]:
-    """The tokens (m,) of some features, ascending, and which of them each feature has, (len(names), m)."""
-    tokens = sorted(token for name in names for token in features.groups[name])
-    owned = [[token in features.groups[name] for token in tokens] for name in names]
-    return torch.tensor(tokens, device=device), torch.tensor(owned, device=device)
+    def _products_low_rank(self) -> int:
+        windows = self.features.windows(self.options.window, self.options.overlap)
+        return sum(self.options.rank * self._suffix(names) for names in windows)
+
+    def _suffix(self, names: list[int]) -> int:
+        return int(self.trace.output_positions[self.output]) + 1 - self.features.groups[names[0]][0]

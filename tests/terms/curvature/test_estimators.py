@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from captum_heta.models import Batch
 from captum_heta.terms.curvature.estimators import draw_probes, exact_block_norms, factored_block_norms
 
 M, D = 5, 3
@@ -33,7 +34,7 @@ def expected_norms(matrix, probes):
 @pytest.mark.parametrize("batch_size", [1, 4, 1000])
 def test_exact_norms_of_a_dense_matrix(matrix, batch_size):
     probes = draw_probes([range(M)], 7, torch.zeros(M, D, dtype=torch.float64), torch.Generator().manual_seed(0))
-    found = exact_block_norms(operator(matrix), BLOCKS, probes, batch_size)
+    found = exact_block_norms(operator(matrix), BLOCKS, probes, Batch(batch_size))
     torch.testing.assert_close(found, expected_norms(matrix, probes))
 
 
@@ -51,7 +52,7 @@ def test_error_shrinks_with_the_square_root_of_the_probes(matrix):
 
     def estimate(count, seed):
         probes = draw_probes([range(M)], count, like, torch.Generator().manual_seed(seed))
-        return exact_block_norms(operator(matrix), BLOCKS, probes, 4096)
+        return exact_block_norms(operator(matrix), BLOCKS, probes, Batch(4096))
 
     truth = estimate(100_000, seed=999)
     errors = [

@@ -1,6 +1,6 @@
 import torch
 
-from captum_heta.terms.curvature.operators import hessian, jacobian_transposed
+from captum_heta.terms.curvature.operators import gauss_newton, hessian, jacobian_transposed
 
 
 def test_hessian_products_are_those_of_the_dense_hessian():
@@ -36,3 +36,18 @@ def test_jacobian_products():
     vectors = torch.randn(6, 5, dtype=torch.float64)
     found = jacobian_transposed(f(x), x)(vectors)
     torch.testing.assert_close(found, torch.einsum("pv,vid->pid", vectors, dense))
+
+
+def test_gauss_newton_products():
+    x = torch.randn(4, 3, dtype=torch.float64, requires_grad=True)
+    weight = torch.randn(5, 4, dtype=torch.float64)
+
+    def logits(x):
+        return (weight @ x.exp()).sum(-1)
+
+    p = logits(x).softmax(-1).detach()
+    jacobian = torch.autograd.functional.jacobian(logits, x).flatten(1)
+    dense = jacobian.T @ (p.diag() - torch.outer(p, p)) @ jacobian
+    vectors = torch.randn(6, 4, 3, dtype=torch.float64)
+    found = gauss_newton(logits(x).log_softmax(-1), x)(vectors)
+    torch.testing.assert_close(found.flatten(1), vectors.flatten(1) @ dense)

@@ -1,9 +1,11 @@
+import importlib
+
 import pytest
 import torch
 
 from captum_heta.features import Features
-from captum_heta.models import CausalLM
-from captum_heta.terms import curvature
+from captum_heta.models import Batch, CausalLM
+from captum_heta.terms import CurvatureOptions, curvature
 from captum_heta.terms.curvature.estimators import draw_probes
 from captum_heta.testing import reference
 from captum_heta.testing.architectures import tiny_model
@@ -25,8 +27,9 @@ def trace(model):
 
 
 def estimate(trace, mode, **changes):
-    options = {"n_samples": 4, "rank": 16, "seed": 0, "batch_size": 64} | changes
-    return curvature(trace, FEATURES, TARGETS, mode=mode, **options)
+    options = {"n_samples": 4, "rank": 16, "batch_size": 64, "progress": lambda done: None} | changes
+    batch, progress = Batch(options.pop("batch_size")), options.pop("progress")
+    return curvature(trace, FEATURES, TARGETS, CurvatureOptions(mode=mode, **options), batch, progress)
 
 
 def drawn(trace, seed):
@@ -36,8 +39,8 @@ def drawn(trace, seed):
     return probes
 
 
-@pytest.mark.parametrize("mode", ["exact", "fisher"])
-class TestBothModes:
+@pytest.mark.parametrize("mode", ["exact", "low_rank", "gauss_newton", "fisher"])
+class TestEveryMode:
     def test_deterministic_and_independent_of_the_batch_size(self, trace, mode):
         first = estimate(trace, mode)
         assert (first > 0).all()
@@ -57,20 +60,75 @@ class TestBothModes:
         estimate(trace, mode, progress=done.append)
         assert sum(done) == len(TARGETS) * len(FEATURES)
 
-
-def test_auto_is_exact(trace):
-    assert torch.equal(estimate(trace, "auto"), estimate(trace, "exact"))
-
-
-def test_rank_matters_to_fisher_only(trace):
-    assert not torch.allclose(estimate(trace, "fisher", rank=4), estimate(trace, "fisher"))
-    assert torch.equal(estimate(trace, "exact", rank=4), estimate(trace, "exact"))
+    def test_no_feature_has_no_curvature(self, trace, mode):
+        empty = curvature(trace, Features(((), ())), TARGETS, CurvatureOptions(mode), Batch(4))
+        assert empty.tolist() == [[0, 0], [0, 0]]
 
 
-@pytest.mark.parametrize("mode", ["low_rank", "gauss_newton"])
-def test_modes_to_come_name_themselves(trace, mode):
-    with pytest.raises(NotImplementedError, match=f"curvature='{mode}' is not implemented yet"):
-        estimate(trace, mode)
+class TestAuto:
+    def chosen(self, trace, **options):
+        found = estimate(trace, "auto", **options)
+        return next(mode for mode in ("exact", "low_rank") if torch.equal(found, estimate(trace, mode, **options)))
+
+    def test_is_the_mode_with_fewer_products(self, trace):
+        # 4 features, of 6 positions: 17 suffix positions for every probe, against 6 for every direction
+        assert self.chosen(trace, n_samples=2, rank=16) == "exact"
+        assert self.chosen(trace, n_samples=9, rank=16) == "low_rank"
+
+
+def test_rank_matters_where_it_is_used(trace):
+    for mode in ("fisher", "low_rank"):
+        assert not torch.allclose(estimate(trace, mode, rank=4), estimate(trace, mode))
+    for mode in ("exact", "gauss_newton"):
+        assert torch.equal(estimate(trace, mode, rank=4), estimate(trace, mode))
+
+
+@pytest.mark.parametrize(("window", "overlap"), [(1, 0.0), (2, 0.5), (3, 0.5)])
+def test_windows_of_full_rank_change_nothing_but_the_draws(model, trace, window, overlap):
+    # a window limits what varies, and not what the model sees: blocks of the Hessian stay what they are
+    options = {"rank": 1000, "n_samples": 4000}
+    found = estimate(trace, "low_rank", window=window, overlap=overlap, **options)
+    torch.testing.assert_close(found, estimate(trace, "low_rank", window=None, **options), rtol=0.05, atol=0)
+
+
+def test_windows_matter_below_full_rank(trace):
+    whole = estimate(trace, "low_rank")
+    assert torch.equal(estimate(trace, "low_rank", window=5), whole)  # as long as the features together
+    small = estimate(trace, "low_rank", window=3, overlap=0.0)
+    assert not torch.allclose(small, whole)
+    assert not torch.allclose(estimate(trace, "low_rank", window=3, overlap=0.5), small)
+
+
+def test_each_overlapping_window_counts_the_same(trace, monkeypatch):
+    seen = iter([2.0, 4.0, 9.0] * len(TARGETS))
+    monkeypatch.setattr(
+        importlib.import_module("captum_heta.terms.curvature.term"),
+        "factored_block_norms",
+        lambda vectors, values, blocks, probes: torch.full((len(blocks),), next(seen), dtype=torch.float64),
+    )
+    found = estimate(trace, "low_rank", window=3, overlap=0.5)
+    # windows of features (0, 1), (1, 2), (2, 3)
+    assert found.tolist() == [[2.0, 3.0, 6.5, 9.0]] * 2
+
+
+class TestLastLayers:
+    def test_matter_and_need_so_many(self, trace):
+        one, two = (estimate(trace, "exact", last_n_layers=count) for count in (1, 2))
+        assert not torch.allclose(one, two)
+        with pytest.raises(ValueError, match="last_n_layers is 3, and LlamaForCausalLM has 2 layers"):
+            estimate(trace, "exact", last_n_layers=3)
+
+    def test_of_all_layers_is_the_embeddings_where_these_enter_as_they_are(self, trace):
+        torch.testing.assert_close(estimate(trace, "exact", last_n_layers=2), estimate(trace, "exact"))
+
+    @pytest.mark.parametrize("mode", ["low_rank", "gauss_newton", "fisher"])
+    def test_reach_every_mode(self, trace, mode):
+        assert not torch.allclose(estimate(trace, mode, last_n_layers=1), estimate(trace, mode))
+
+    def test_a_model_without_a_list_of_layers_is_refused(self, trace, monkeypatch):
+        monkeypatch.setattr("captum_heta.models.causal_lm.decoder_layers", lambda *_: None)
+        with pytest.raises(TypeError, match="layers of LlamaForCausalLM are in no torch.nn.ModuleList"):
+            estimate(trace, "exact", last_n_layers=1)
 
 
 def test_fisher_converges_to_the_gauss_newton_matrix(model, trace):
@@ -95,7 +153,7 @@ def test_fisher_of_a_sure_model_needs_no_lucky_draw(model, trace):
     with lm.ready():
         confident = lm.trace(embeds, torch.arange(6), n_outputs=1)
         assert 0.99 < confident.log_probs[0, 3].exp() < 1
-        found = curvature(confident, FEATURES, [3], mode="fisher", n_samples=4, rank=64, seed=0, batch_size=64)[0]
+        found = curvature(confident, FEATURES, [3], CurvatureOptions("fisher", n_samples=4), Batch(64))[0]
     expected = reference.dense_curvature(reference.dense_fisher(sure, embeds), FEATURES.groups, drawn(trace, seed=0))
     assert ((found - expected) / expected).abs().max() < 0.6
 
@@ -115,7 +173,7 @@ def test_float16_that_overflows_says_what_to_do():
         with pytest.raises(
             RuntimeError, match=r"GPT2LMHeadModel in torch.float16 are not finite. Load .* float32 or bfloat16"
         ):
-            curvature(trace, Features.of_tokens(range(3)), [0], mode="exact", n_samples=1, rank=1, seed=0, batch_size=8)
+            curvature(trace, Features.of_tokens(range(3)), [0], CurvatureOptions("exact", n_samples=1), Batch(8))
 
 
 def test_weights_with_nan_are_an_error():
@@ -125,4 +183,4 @@ def test_weights_with_nan_are_an_error():
         trace = lm.trace(lm.embed(torch.tensor([5, 6, 7])), torch.arange(3), n_outputs=1)
         model.model.norm.weight.data.fill_(torch.nan)
         with pytest.raises(RuntimeError, match=r"LlamaForCausalLM in torch.float32 are not finite. Check its weights"):
-            curvature(trace, Features.of_tokens(range(3)), [0], mode="exact", n_samples=1, rank=1, seed=0, batch_size=8)
+            curvature(trace, Features.of_tokens(range(3)), [0], CurvatureOptions("exact", n_samples=1), Batch(8))

@@ -1,7 +1,7 @@
-"""The attention of a pass, computed anew one layer at a time.
+"""What modules are given in a pass: recorded, replaced, and given again.
 
-Holding the weights of all layers would take layers x heads x T x T numbers. What the attention modules are given is
-small; calling one again gives its weights back.
+Holding the attention weights of all layers would take layers x heads x T x T numbers. What an attention module is given
+is small, and calling it again gives its weights back.
 """
 
 import inspect
@@ -22,6 +22,11 @@ class Call(NamedTuple):
     arguments: tuple[Any, ...]
     named: dict[str, Any]
 
+    @property
+    def hidden_states(self) -> Tensor:
+        """(B, S, d), the first argument of every layer of transformers."""
+        return self.arguments[0] if self.arguments else self.named["hidden_states"]
+
 
 @contextmanager
 def recorded(modules: dict[int, nn.Module]) -> Iterator[dict[int, list[Call]]]:
@@ -38,6 +43,22 @@ def recorded(modules: dict[int, nn.Module]) -> Iterator[dict[int, list[Call]]]:
     finally:
         for handle in handles:
             handle.remove()
+
+
+@contextmanager
+def replaced_input(module: nn.Module, states: Tensor) -> Iterator[None]:
+    """Within this context a layer is given ``states`` in place of its own hidden states."""
+
+    def replace(module: nn.Module, arguments: tuple[Any, ...], named: dict[str, Any]) -> Any:
+        if arguments:
+            return (states.to(arguments[0].device), *arguments[1:]), named
+        return arguments, named | {"hidden_states": states.to(named["hidden_states"].device)}
+
+    handle = module.register_forward_pre_hook(replace, with_kwargs=True)
+    try:
+        yield
+    finally:
+        handle.remove()
 
 
 @torch.no_grad()
