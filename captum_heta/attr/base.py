@@ -13,9 +13,9 @@ class OutputAttributions(NamedTuple):
     """Attributions of K output tokens to F features.
 
     Attributes:
-        scores: (K, F), float32.
+        scores: (K, F), or (1, F) for the outputs together; float32.
         log_probs: (K,), of each output given the prompt and the outputs before it.
-        terms: a named tuple of (K, F) tensors that the scores are made of, or None.
+        terms: a named tuple of tensors of the shape of ``scores`` that they are made of, or None.
     """
 
     scores: Tensor
@@ -35,7 +35,14 @@ class TokenAttribution(Attribution, ABC):
 
     @abstractmethod
     def attribute_outputs(
-        self, input_ids: Tensor, outputs: Tensor, features: Features, *, num_trials: int = 1, **kwargs: Any
+        self,
+        input_ids: Tensor,
+        outputs: Tensor,
+        features: Features,
+        *,
+        num_trials: int = 1,
+        per_token: bool = True,
+        **kwargs: Any,
     ) -> OutputAttributions:
         """Attribute each output token, given the prompt and the outputs before it, to features of the prompt.
 
@@ -44,6 +51,7 @@ class TokenAttribution(Attribution, ABC):
             outputs: (K,), the output token ids.
             features: groups of prompt tokens.
             num_trials: average a method with random draws over as many fresh ones.
+            per_token: attribute each output by itself; otherwise their joint log-probability, at once.
             **kwargs: the method's own options.
         """
 

@@ -198,20 +198,26 @@ class HETA(TokenAttribution):
         features: Features,
         *,
         num_trials: int = 1,
+        per_token: bool = True,
         baselines: Baselines = None,
         show_progress: bool = False,
         **kwargs: Any,
     ) -> OutputAttributions:
         """As `TokenAttribution.attribute_outputs`; ``kwargs`` are the options of `attribute`.
 
-        The scores of output t are those of `attribute` for the prompt followed by the outputs before t.
+        The scores of output t are those of `attribute` for the prompt followed by the outputs before t. Those of the
+        outputs together have the Hessian of the sum of their log-probabilities, the sum of their informations, and the
+        flow to all their positions; they cost one estimate of the curvature, however many there are.
         """
         options = _options(num_trials=num_trials, **kwargs)
         check_ids(self._lm, input_ids[None])
         check_vocabulary("target", outputs, self._lm)
         positions = torch.arange(len(input_ids), device=input_ids.device)
-        with self._bar(show_progress, len(features) * (1 + len(outputs) * num_trials)) as bar:
-            terms, log_probs = self._explain(input_ids, positions, outputs, features, baselines, options, bar)
+        estimates = (len(outputs) if per_token else 1) * num_trials
+        with self._bar(show_progress, len(features) * (1 + estimates)) as bar:
+            terms, log_probs = self._explain(
+                input_ids, positions, outputs, features, baselines, options, bar, joint=not per_token
+            )
         return OutputAttributions(terms.combine(options.beta, options.gamma), log_probs, terms)
 
     def _explain(
@@ -223,8 +229,12 @@ class HETA(TokenAttribution):
         baselines: Baselines,
         options: _Options,
         bar: Progress,
+        joint: bool = False,
     ) -> tuple[HETATerms, Tensor]:
-        """The terms (K, F) and log-probabilities (K,) of the outputs of one prompt, or of its likeliest next token."""
+        """The terms (K, F) and log-probabilities (K,) of the outputs of one prompt, or of its likeliest next token.
+
+        If ``joint``, the terms (1, F) of all outputs together.
+        """
         lm, count = self._lm, 1 if outputs is None else len(outputs)
         check_length(lm, len(ids) + count - 1)
         with lm.ready():
@@ -239,12 +249,12 @@ class HETA(TokenAttribution):
             copies = Batch(given or lm.batch_size(len(embeds), count))
             products = Batch(given or lm.batch_size(len(embeds), 1, products=True))
             lost = information(trace, features, masked, copies, bar.update)
-            flow = features.sum(semantic_flow(trace.layers, trace.output_positions))
+            if joint:  # the chain rule of the KL divergence, on the given outputs
+                lost = lost.sum(0, keepdim=True)
+            flow = features.sum(semantic_flow(trace.layers, trace.output_positions, joint))
             curved = [
-                curvature(
-                    trace, features, outputs.tolist(), replace(options.curvature, seed=seed), products, bar.update
-                )
-                for seed in _fresh_seeds(options.curvature.seed, options.num_trials)
+                curvature(trace, features, outputs.tolist(), estimator, products, bar.update, joint)
+                for estimator in _fresh_draws(options.curvature, options.num_trials)
             ]
         log_probs = trace.log_probs.gather(1, outputs[:, None])[:, 0]
         return HETATerms(flow.float(), torch.stack(curved).mean(0).float(), lost.float()), log_probs.float()
@@ -253,6 +263,7 @@ class HETA(TokenAttribution):
         return progress(desc=f"{self.get_name()} attribution", total=total) if show else NullProgress()
 
 
-def _fresh_seeds(seed: int, count: int) -> list[int]:
-    """``seed`` itself and ``count`` - 1 seeds that follow from it."""
-    return [seed, *np.random.SeedSequence(seed).generate_state(count - 1).tolist()]
+def _fresh_draws(estimator: CurvatureOptions, count: int) -> list[CurvatureOptions]:
+    """``estimator`` itself and ``count`` - 1 others with seeds that follow from its own."""
+    seeds = np.random.SeedSequence(estimator.seed).generate_state(count - 1).tolist()
+    return [estimator, *(replace(estimator, seed=seed) for seed in seeds)]

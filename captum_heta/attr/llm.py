@@ -18,7 +18,8 @@ class LLMTokenAttributionResult(LLMAttributionResult):
 
     Attributes:
         terms: for HETA a named tuple of semantic_flow, curvature and information, each
-            (n_output_tokens, n_features); None for methods that have no terms.
+            (n_output_tokens, n_features), or (1, n_features) without ``per_token``; None for methods that have no
+            terms.
     """
 
     def __init__(self, *, terms: Any = None, **kwargs: Any) -> None:
@@ -69,6 +70,8 @@ class LLMTokenAttribution(LLMAttribution):
         use_cached_outputs: bool = True,
         _inspect_forward: Callable[[str, str, list[float]], None] | None = None,
         forward_in_tokens: bool = True,
+        *,
+        per_token: bool = True,
         **kwargs: Any,
     ) -> LLMTokenAttributionResult:
         """Attribute each output token, given the prompt and the outputs before it, to the features of the prompt.
@@ -85,6 +88,8 @@ class LLMTokenAttribution(LLMAttribution):
             _inspect_forward: called with the prompt, the output and the probabilities of the output and of each of
                 its tokens.
             forward_in_tokens: likewise.
+            per_token: attribute each output token by itself. Otherwise the joint log-probability of the output, at the
+                cost of one token: ``seq_attr`` alone, which is then not a sum over tokens, and no ``token_attr``.
             **kwargs: the method's options; also ``feature_mask``, integers (n_features,) or (1, n_features): features
                 with the same number are attributed as one, and each carries its score.
 
@@ -101,7 +106,9 @@ class LLMTokenAttribution(LLMAttribution):
         ids, features = self._tokenized(inp)
         outputs = self._outputs(inp, target, gen_args)
         found, spread = self._grouped(features, kwargs.pop("feature_mask", None))
-        result = self.attr_method.attribute_outputs(ids, outputs, found, num_trials=num_trials, **kwargs)
+        result = self.attr_method.attribute_outputs(
+            ids, outputs, found, num_trials=num_trials, per_token=per_token, **kwargs
+        )
         probs = result.log_probs.exp()
         if _inspect_forward is not None:
             prompt, response = self.tokenizer.decode(ids), self.tokenizer.decode(outputs)
@@ -113,7 +120,7 @@ class LLMTokenAttribution(LLMAttribution):
         token_attr = formatted(result.scores)
         return LLMTokenAttributionResult(
             seq_attr=token_attr.sum(0),
-            token_attr=token_attr,
+            token_attr=token_attr if per_token else None,
             output_probs=probs,
             input_tokens=inp.values,
             output_tokens=self._labels(outputs),

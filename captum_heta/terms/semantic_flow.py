@@ -8,7 +8,9 @@ from torch import Tensor
 from captum_heta.models import AttentionLayer
 
 
-def rollout(layers: Iterable[AttentionLayer], positions: Tensor) -> Iterator[tuple[AttentionLayer, Tensor]]:
+def rollout(
+    layers: Iterable[AttentionLayer], positions: Tensor, joint: bool = False
+) -> Iterator[tuple[AttentionLayer, Tensor]]:
     """Attention followed down from target positions, so that only paths that end there count.
 
     Starts from rho = one-hot(position). In each layer, from the last to the first, head h sends Phi_h = rho A^h, and
@@ -18,13 +20,16 @@ def rollout(layers: Iterable[AttentionLayer], positions: Tensor) -> Iterator[tup
     Args:
         layers: the attention of each layer, the first layer first.
         positions: (K,), the target positions.
+        joint: start from all of them at once, with equal parts of one.
 
     Yields:
-        Each layer, from the last to the first, with its Phi, (K, H, T).
+        Each layer, from the last to the first, with its Phi, (K, H, T), or (1, H, T) if ``joint``.
     """
     layers = list(layers)
     length = layers[-1].values.shape[1]
     rho = torch.nn.functional.one_hot(positions, length).float()
+    if joint:
+        rho = rho.mean(0, keepdim=True)
     for layer in reversed(layers):
         phi = rho.new_zeros(len(rho), 1, length)
         for start, weights in layer.weights():
@@ -36,21 +41,23 @@ def rollout(layers: Iterable[AttentionLayer], positions: Tensor) -> Iterator[tup
         rho = (rho + phi.mean(1)) / 2
 
 
-def semantic_flow(layers: Iterable[AttentionLayer], positions: Tensor) -> Tensor:
+def semantic_flow(layers: Iterable[AttentionLayer], positions: Tensor, joint: bool = False) -> Tensor:
     """M[i] = (1/Z) sum_{l,h} Phi_lh(i -> target) norm1(V_i^lh W_O^lh) (Pramanik et al. 2026, arXiv 2604.13258).
 
     Args:
         layers: the attention of each layer, the first layer first.
         positions: (K,), the target positions.
+        joint: one row for all of them together.
 
     Returns:
-        (K, T), float32 or better: non-negative, each row sums to 1 and is 0 after its target position.
+        (K, T), or (1, T) if ``joint``; float32 or better: non-negative, each row sums to 1 and is 0 after its target
+        position.
 
     Raises:
         ValueError: if no attention head carries anything to a target position.
     """
     flow: Tensor | float = 0.0
-    for layer, phi in rollout(layers, positions):
+    for layer, phi in rollout(layers, positions, joint):
         flow = flow + torch.einsum("khs,hs->ks", phi, layer.value_norms().to(phi.device, phi.dtype))
     total = torch.as_tensor(flow).sum(-1, keepdim=True)
     if not (total > 0).all():

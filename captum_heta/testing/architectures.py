@@ -1,4 +1,4 @@
-"""Tiny randomly initialised models of the supported architectures."""
+"""Randomly initialised models: tiny ones of the supported architectures, and some of the size of real ones."""
 
 from typing import Any
 
@@ -34,6 +34,27 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "olmo2": _GROUPED,
     "stablelm": _GROUPED,
 }
+
+# The sizes of real models, for benchmarks.
+SHAPES: dict[str, tuple[str, dict[str, Any]]] = {
+    "tiny": ("gpt2", {**CONFIGS["gpt2"], "n_positions": 1024, "vocab_size": 1000, "bos_token_id": 0, "eos_token_id": 0}),
+    "gpt2": ("gpt2", {}),
+    "llama-1b": (
+        "llama",
+        {
+            "hidden_size": 2048, "intermediate_size": 8192, "num_hidden_layers": 16, "num_attention_heads": 32,
+            "num_key_value_heads": 8, "head_dim": 64, "vocab_size": 128256, "tie_word_embeddings": True,
+        },
+    ),
+}  # fmt: skip
+
+
+def shaped_model(shape: str, seed: int = 0) -> Any:
+    """A model of one of the `SHAPES`, with the initial weights of transformers; the global random state is kept."""
+    name, changes = SHAPES[shape]
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return AutoModelForCausalLM.from_config(AutoConfig.for_model(name, **changes)).eval()
 
 
 def tiny_model(name: str, seed: int = 0, **changes: Any) -> Any:

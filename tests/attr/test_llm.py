@@ -200,6 +200,41 @@ class TestOptionsReachTheMethod:
         torch.testing.assert_close(found.terms.semantic_flow[:, 0], flow[:, :3].sum(1))
 
 
+class TestWholeAnswer:
+    def test_has_a_sequence_attribution_only(self, llm, tokens, result):
+        found = llm.attribute(tokens, target=" Oslo.", n_samples=2, per_token=False)
+        assert found.token_attr is None
+        assert found.seq_attr.shape == result.seq_attr.shape
+        assert all(term.shape == (1, tokens.n_itp_features) for term in found.terms)
+        torch.testing.assert_close(found.seq_attr, found.terms.combine(0.5, 0.5)[0])
+        torch.testing.assert_close(found.terms.information[0], result.terms.information.sum(0))
+        assert found.output_tokens == result.output_tokens
+        torch.testing.assert_close(found.output_probs, result.output_probs)
+        found.plot_seq_attr()
+
+    def test_of_one_token_is_that_token(self, llm, tokens):
+        alone, whole = (
+            llm.attribute(tokens, target=" Oslo", n_samples=2, per_token=per_token) for per_token in (True, False)
+        )
+        assert torch.equal(alone.seq_attr, whole.seq_attr)
+
+    def test_estimates_the_curvature_once(self, llm, tokens, monkeypatch):
+        calls, lm = [], type(llm.attr_method._lm)
+        log_probs = lm.log_probs
+
+        def counted(*given, **named):
+            calls.append(torch.is_grad_enabled())
+            return log_probs(*given, **named)
+
+        monkeypatch.setattr(lm, "log_probs", counted)
+        counts = []
+        for target in (" Oslo", " Oslo. Rome. Anna."):
+            calls.clear()
+            llm.attribute(tokens, target=target, curvature="fisher", per_token=False)
+            counts.append(sum(calls))
+        assert counts == [1, 1]
+
+
 class TestTemplates:
     VALUES = ("Anna", "Rome", "Ben", "Oslo")
 

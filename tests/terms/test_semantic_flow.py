@@ -52,3 +52,12 @@ def test_attention_without_values_is_an_error():
     empty.values.zero_()
     with pytest.raises(ValueError, match="No attention head carries anything"):
         semantic_flow([empty], torch.tensor([4]))
+
+
+def test_joint_flow_starts_from_all_targets_at_once():
+    layers, positions = [layer() for _ in range(3)], torch.tensor([4, 2])
+    together = [phi for _, phi in rollout(layers, positions, joint=True)]
+    apart = [phi.mean(0, keepdim=True) for _, phi in rollout(layers, positions)]
+    torch.testing.assert_close(together, apart)
+    assert semantic_flow(layers, positions, joint=True).shape == (1, 5)
+    torch.testing.assert_close(semantic_flow(layers, positions[:1], joint=True), semantic_flow(layers, positions[:1]))

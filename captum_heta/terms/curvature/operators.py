@@ -23,7 +23,7 @@ def hessian(value: Tensor, x: Tensor) -> Operator:
 
 
 def gauss_newton(log_probs: Tensor, x: Tensor) -> Operator:
-    """J^T diag(p) J, J the Jacobian of ``log_probs`` (V,) with respect to ``x`` (m, d), p their probabilities.
+    """J^T diag(p) J, J the Jacobian of ``log_probs`` (...) with respect to ``x`` (m, d), p their probabilities.
 
     In terms of the logits' Jacobian this is J^T (diag(p) - p p^T) J: for a softmax the Gauss-Newton matrix of the
     log-loss and the Fisher matrix are one (Martens 2020, arXiv 1412.1193). J v comes from differentiating J^T u,
@@ -42,7 +42,7 @@ def gauss_newton(log_probs: Tensor, x: Tensor) -> Operator:
 
 
 def jacobian_transposed(values: Tensor, x: Tensor) -> Callable[[Tensor], Tensor]:
-    """(P, V) to (P, m, d): products of the transposed Jacobian of ``values`` (V,) with respect to ``x`` (m, d)."""
+    """(P, ...) to (P, m, d): products of the transposed Jacobian of ``values`` (...) with respect to ``x`` (m, d)."""
     return lambda vectors: torch.autograd.grad(
         values, x, grad_outputs=vectors, is_grads_batched=True, retain_graph=True
     )[0]

@@ -65,6 +65,7 @@ def curvature(
     options: CurvatureOptions,
     batch: Batch,
     progress: Callable[[int], object] = lambda done: None,
+    joint: bool = False,
 ) -> Tensor:
     """S[i] = E_r norm1(P_i H P_i r), H the Hessian of log P(target) (Pramanik et al. 2026, arXiv 2604.13258).
 
@@ -78,24 +79,25 @@ def curvature(
         options: the estimator and its draws.
         batch: products in one backward pass.
         progress: called with the number of features done.
+        joint: the Hessian of the sum of all outputs' log-probabilities, in one estimate.
 
     Returns:
-        (K, F), float32 or better, non-negative.
+        (K, F), or (1, F) if ``joint``; float32 or better, non-negative.
 
     Raises:
         RuntimeError: if a second derivative is not finite.
     """
-    scores = trace.log_probs.new_zeros(trace.n_outputs, len(features))
+    together = [range(len(targets))] if joint else [range(k, k + 1) for k in range(len(targets))]
+    scores = trace.log_probs.new_zeros(len(together), len(features))
     if not features.by_first_token:
         return scores
-    for output, target in enumerate(targets):
-        estimate = _Estimate(trace, features, output, target, options, batch)
-        counts = torch.zeros(len(features), device=scores.device)
-        for names, norms in estimate.run():
-            scores[output, names] += norms
+    for row, outputs in zip(scores, together, strict=True):
+        counts = torch.zeros_like(row)
+        for names, norms in _Estimate(trace, features, outputs, targets, options, batch).run():
+            row[names] += norms
             progress(int((counts[names] == 0).sum()))  # windows overlap
             counts[names] += 1
-        scores[output] /= counts.clamp(min=1)
+        row /= counts.clamp(min=1)
     if not torch.isfinite(scores).all():
         dtype = trace.embeds.dtype
         advice = "Load the model in float32 or bfloat16." if dtype == torch.float16 else "Check its weights for NaN."
@@ -107,12 +109,12 @@ def curvature(
 
 @dataclass
 class _Estimate:
-    """The scores of one output."""
+    """The scores of some outputs together."""
 
     trace: Trace
     features: Features
-    output: int
-    target: int
+    outputs: range
+    targets: Sequence[int]
     options: CurvatureOptions
     batch: Batch
     generator: torch.Generator = field(init=False)
@@ -132,7 +134,7 @@ class _Estimate:
         }[mode]()
 
     def _exact(self) -> Estimates:
-        return self._products(lambda log_probs, x: hessian(log_probs[self.target], x))
+        return self._products(lambda log_probs, x: hessian(self._log_prob(log_probs), x))
 
     def _gauss_newton(self) -> Estimates:
         return self._products(gauss_newton)
@@ -148,7 +150,7 @@ class _Estimate:
         for names in self.features.windows(self.options.window, self.options.overlap):
             with torch.enable_grad():
                 log_probs, x, blocks, probes = self._varied(names)
-                operator = hessian(log_probs[self.target], x)
+                operator = hessian(self._log_prob(log_probs), x)
                 vectors, values = low_rank(operator, x.detach(), self.options.rank, self.generator, self.batch)
             yield names, factored_block_norms(vectors, values, blocks, probes)
 
@@ -160,22 +162,26 @@ class _Estimate:
         with torch.enable_grad():
             log_probs, x, blocks, probes = self._varied(names)
             roots = log_probs.detach().div(2).exp()
-            signs = 2 * torch.randint(2, (rank, len(roots)), generator=self.generator) - 1
+            signs = 2 * torch.randint(2, (rank, *roots.shape), generator=self.generator) - 1
             factors = torch.cat(self.batch.run(signs.to(roots) * roots, jacobian_transposed(log_probs, x)))
         yield names, factored_block_norms(factors, roots.new_full((rank,), 1 / rank), blocks, probes)
 
     def _varied(self, names: list[int]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Some features vary together: the log-probabilities (V,), what they are functions of and how it is probed.
+        """Some features vary together: the log-probabilities (outputs, V), and what they are functions of.
 
-        That is x (m, d), which tokens each feature has (len(names), m), and the probes (n_samples, m, d).
+        That is x (m, d), which tokens each feature has (len(names), m), and its probes (n_samples, m, d).
         """
         groups = [self.features.groups[name] for name in names]
         tokens = sorted(token for group in groups for token in group)
-        log_probs, x = varying(
-            self.trace, torch.tensor(tokens, device=self.trace.embeds.device), self.output, self.options.last_n_layers
-        )
+        positions = torch.tensor(tokens, device=self.trace.embeds.device)
+        log_probs, x = varying(self.trace, positions, self.outputs, self.options.last_n_layers)
         blocks = torch.tensor([[token in group for token in tokens] for group in map(set, groups)], device=x.device)
         return log_probs(x), x, blocks, draw_probes(groups, self.options.n_samples, x.detach(), self.generator)
+
+    def _log_prob(self, log_probs: Tensor) -> Tensor:
+        return sum(
+            (row[self.targets[k]] for row, k in zip(log_probs, self.outputs, strict=True)), log_probs.new_zeros(())
+        )
 
     def _products_exact(self) -> int:
         # each over the positions from the first token of its batch on
@@ -186,4 +192,4 @@ class _Estimate:
         return sum(self.options.rank * self._suffix(names) for names in windows)
 
     def _suffix(self, names: list[int]) -> int:
-        return int(self.trace.output_positions[self.output]) + 1 - self.features.groups[names[0]][0]
+        return int(self.trace.output_positions[self.outputs[-1]]) + 1 - self.features.groups[names[0]][0]

@@ -184,3 +184,43 @@ def test_weights_with_nan_are_an_error():
         model.model.norm.weight.data.fill_(torch.nan)
         with pytest.raises(RuntimeError, match=r"LlamaForCausalLM in torch.float32 are not finite. Check its weights"):
             curvature(trace, Features.of_tokens(range(3)), [0], CurvatureOptions("exact", n_samples=1), Batch(8))
+
+
+class TestJoint:
+    def joint(self, trace, mode, **options):
+        options = CurvatureOptions(mode, **{"n_samples": 4, **options})
+        return curvature(trace, FEATURES, TARGETS, options, Batch(64), joint=True)
+
+    def test_exact_is_of_the_sum_of_log_probabilities(self, model, trace):
+        def joint_log_prob(x):
+            logits = reference.all_logits(model, x)[-2:].log_softmax(-1)
+            return logits[0, TARGETS[0]] + logits[1, TARGETS[1]]
+
+        hessian = torch.autograd.functional.hessian(joint_log_prob, trace.embeds)
+        probes = torch.zeros(4, *trace.embeds.shape, dtype=torch.float64)
+        probes[:, :6] = drawn(trace, seed=0)
+        expected = reference.dense_curvature(hessian, FEATURES.groups, probes)
+        torch.testing.assert_close(self.joint(trace, "exact")[0], expected, rtol=1e-5, atol=1e-8)
+        torch.testing.assert_close(self.joint(trace, "low_rank", rank=10_000)[0], expected, rtol=1e-5, atol=1e-8)
+
+    def test_gauss_newton_is_the_sum_of_the_outputs_matrices(self, model, trace):
+        wide = torch.zeros(7, 32, 7, 32, dtype=torch.float64)
+        for length in (6, 7):
+            wide[:length, :, :length] += reference.dense_fisher(model, trace.embeds[:length])
+        probes = torch.zeros(4, *trace.embeds.shape, dtype=torch.float64)
+        probes[:, :6] = drawn(trace, seed=0)
+        expected = reference.dense_curvature(wide, FEATURES.groups, probes)
+        torch.testing.assert_close(self.joint(trace, "gauss_newton")[0], expected, rtol=1e-5, atol=1e-8)
+        sampled = self.joint(trace, "fisher", rank=20_000)[0]
+        assert ((sampled - expected) / expected).abs().max() < 0.05
+
+    @pytest.mark.parametrize("mode", ["exact", "low_rank", "gauss_newton", "fisher"])
+    def test_of_one_output_is_its_own(self, model, mode):
+        lm = CausalLM(model)
+        with lm.ready():
+            trace = lm.trace(lm.embed(torch.tensor([5, 6, 7, 8, 9, 10])), torch.arange(6), n_outputs=1)
+            options = CurvatureOptions(mode, n_samples=2)
+            alone, together = (
+                curvature(trace, FEATURES, [3], options, Batch(64), joint=joint) for joint in (False, True)
+            )
+        assert torch.equal(alone, together)
