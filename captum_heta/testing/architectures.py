@@ -37,7 +37,7 @@ CONFIGS: dict[str, dict[str, Any]] = {
 
 # The sizes of real models, for benchmarks.
 SHAPES: dict[str, tuple[str, dict[str, Any]]] = {
-    "tiny": ("gpt2", {**CONFIGS["gpt2"], "n_positions": 1024, "vocab_size": 1000, "bos_token_id": 0, "eos_token_id": 0}),
+    "tiny": ("gpt2", {"n_embd": 32, "n_layer": 2, "n_head": 4, "vocab_size": 99, "bos_token_id": 0, "eos_token_id": 0}),
     "gpt2": ("gpt2", {}),
     "llama-1b": (
         "llama",
