@@ -125,6 +125,16 @@ def test_last_layers_equal_the_dense_hessian_of_their_inputs(case, last):
     assert relative_error(found, reference.dense_curvature(matrix, [[i] for i in range(LENGTH)], probes)) < TOLERANCE
 
 
+@pytest.mark.parametrize("last", [None, 1])
+def test_layer_by_layer_is_the_same(case, last, monkeypatch):
+    options = CurvatureOptions("exact", n_samples=SAMPLES, last_n_layers=last)
+    arguments = (case.trace, FEATURES, case.outputs.tolist(), options, Batch(3))
+    expected = curvature(*arguments), curvature(*arguments, joint=True)
+    monkeypatch.setattr("captum_heta.models.causal_lm.graph_fits", lambda *_: False)
+    assert relative_error(curvature(*arguments), expected[0]) < TOLERANCE
+    assert relative_error(curvature(*arguments, joint=True), expected[1]) < TOLERANCE
+
+
 @pytest.mark.parametrize("start", range(1, LENGTH + OUTPUTS - 1, 3))
 def test_suffix_behind_the_cached_prefix_equals_the_whole(case, start):
     whole = case.trace.rerun(case.trace.embeds[None], 0, keep=1)

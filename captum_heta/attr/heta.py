@@ -246,8 +246,8 @@ class HETA(TokenAttribution):
             if outputs is None:
                 outputs = trace.log_probs.argmax(-1)
             given = options.perturbations_per_eval
-            copies = Batch(given or lm.batch_size(len(embeds), count))
-            products = Batch(given or lm.batch_size(len(embeds), 1, products=True))
+            copies = Batch(given or lm.batch_size(len(embeds), count), chosen=given is not None)
+            products = Batch(given or lm.batch_size(len(embeds), 1, products=True), chosen=given is not None)
             lost = information(trace, features, masked, copies, bar.update)
             if joint:  # the chain rule of the KL divergence, on the given outputs
                 lost = lost.sum(0, keepdim=True)

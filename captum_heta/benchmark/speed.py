@@ -23,7 +23,7 @@ from captum_heta.features import Features
 from captum_heta.models import Batch, CausalLM, Trace
 from captum_heta.terms import CurvatureOptions, curvature, information
 from captum_heta.terms.curvature.estimators import draw_probes, exact_block_norms
-from captum_heta.terms.curvature.function import varying
+from captum_heta.terms.curvature.function import Varying
 from captum_heta.terms.curvature.operators import hessian
 from captum_heta.testing import reference
 from captum_heta.testing.architectures import SHAPES, shaped_model
@@ -120,8 +120,9 @@ class Bench:
         def run() -> None:
             with torch.enable_grad():
                 tokens = torch.arange(len(first), device=self.ids.device)
-                log_probs, x = varying(trace, tokens, range(1))
-                operator = hessian(log_probs(x)[0, self.target], x)
+                function = Varying(trace, tokens, range(1))
+                x = function.point()
+                operator = hessian(function.log_probs(x)[0, self.target], x)
                 blocks = torch.eye(len(first), dtype=torch.bool, device=self.ids.device)
                 probes = draw_probes(first.groups, SAMPLES, x.detach(), torch.Generator())
                 exact_block_norms(operator, blocks, probes, batch)

@@ -12,7 +12,8 @@ from transformers import Cache, DynamicCache
 
 from captum_heta.models.calls import attention_weights, recorded, replaced_input
 from captum_heta.models.families import OUTPUT_PROJECTIONS, VALUE_PROJECTIONS, attention_modules, decoder_layers
-from captum_heta.models.memory import batch_size, query_rows
+from captum_heta.models.memory import batch_size, graph_fits, layer_rows, query_rows
+from captum_heta.models.stages import Stage, split
 from captum_heta.models.state import ready_for_derivatives
 from captum_heta.models.trace import AttentionLayer, KeysValues, Trace
 
@@ -65,6 +66,14 @@ class CausalLM:
     def batch_size(self, length: int, keep: int, products: bool = False) -> int:
         """How many rows of up to ``length`` tokens fit the memory budget: forward passes, or Hessian products."""
         return batch_size(self.model, self.device, length, keep, products)
+
+    def graph_fits(self, length: int) -> bool:
+        """Whether the graph of a gradient over ``length`` positions may be kept whole."""
+        return graph_fits(self.model, self.device, length) or self._layers is None
+
+    def layer_rows(self, length: int) -> int:
+        """How many Hessian products over ``length`` positions at once fit when graphs are made layer by layer."""
+        return layer_rows(self.model, self.device, length)
 
     def ready(self) -> AbstractContextManager[None]:
         """Within this context the model can be traced and differentiated twice; afterwards it is as it was."""
@@ -157,14 +166,28 @@ class CausalLM:
                 self.log_probs(embeds[None, start:stop], position_ids[start:stop], cache, keep=1)
         return torch.cat([call.hidden_states[0] for call in calls[layer]])
 
+    @property
+    def _layers(self) -> nn.ModuleList | None:
+        return decoder_layers(self.model, self._attention)
+
     def _layer(self, layer: int) -> nn.Module:
-        layers = decoder_layers(self.model, self._attention)
+        layers = self._layers
         if layers is None:
             raise TypeError(
                 f"The layers of {type(self.model).__name__} are in no torch.nn.ModuleList: last_n_layers does not know "
                 "where they begin. Leave it None."
             )
         return layers[layer]
+
+    def split(self, predict: Stage, embeds: Tensor, first: int | None) -> tuple[list[Stage], Stage]:
+        """``predict``, which runs this model on embeddings (1, S, d), as a chain of stages.
+
+        Returns:
+            What comes before the first layer and each layer, or the layers from ``first`` on; and what comes after.
+        """
+        assert self._layers is not None
+        stages, after = split(predict, self._layers, embeds)
+        return (stages if first is None else stages[1 + first :]), after
 
     def _pieces(self, length: int) -> list[tuple[int, int]]:
         # a long prompt in pieces: no layer then makes (T, T) numbers at once

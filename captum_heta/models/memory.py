@@ -12,10 +12,12 @@ Result = TypeVar("Result")
 
 MEMORY_VARIABLE = "CAPTUM_HETA_MEMORY_MB"
 
-# On a CPU larger batches run slower: their tensors come from fresh pages and leave the processor's caches. With GPT-2 and
-# 64 tokens, 80 Hessian products took 13 s in batches of 8, 16 s in batches of 32 and 27 s at once.
+# On a CPU larger batches run slower: their tensors come from fresh pages and leave the processor's caches. With GPT-2
+# and 64 tokens, 80 Hessian products took 13 s in batches of 8, 16 s in batches of 32 and 27 s at once.
 _CPU_BUDGET = 192 * 2**20
 _GPU_SHARE = 0.5
+# The graph of a gradient may take so many budgets: it is made once for all products.
+_GRAPHS = 8
 
 
 def budget(device: torch.device) -> int:
@@ -51,6 +53,24 @@ def batch_size(model: Any, device: torch.device, length: int, keep: int, product
     return max(1, budget(device) // (values * item))
 
 
+def graph_fits(model: Any, device: torch.device, length: int) -> bool:
+    """Whether the graph of a gradient over ``length`` positions is small enough to be kept whole.
+
+    Its size was measured with GPT-2 in float32, whose activation function leaves more behind than most.
+    """
+    config = model.config.get_text_config()
+    numbers = 140 * config.hidden_size * length + 5 * config.num_attention_heads * length * length
+    most = _GRAPHS * budget(device)
+    return config.num_hidden_layers * numbers * model.get_input_embeddings().weight.element_size() <= most
+
+
+def layer_rows(model: Any, device: torch.device, length: int) -> int:
+    """How many Hessian products at once when the graph is made layer by layer."""
+    config = model.config.get_text_config()
+    numbers = 100 * config.hidden_size * length + 8 * config.num_attention_heads * length * length
+    return max(1, _GRAPHS * budget(device) // (numbers * model.get_input_embeddings().weight.element_size()))
+
+
 def query_rows(model: Any, device: torch.device, length: int) -> int:
     """How many queries at once keep one layer's attention over ``length`` keys within the budget."""
     # weights, scores before them and the mask, in float32 or better
@@ -62,10 +82,15 @@ class Batch:
 
     Args:
         size: rows in a batch, at first.
+        chosen: whether a person chose that size.
     """
 
-    def __init__(self, size: int) -> None:
-        self.size = size
+    def __init__(self, size: int, chosen: bool = False) -> None:
+        self.size, self.chosen = size, chosen
+
+    def at_least(self, size: int) -> "Batch":
+        """A batch of that size for where more rows do better, or this one if a person chose it."""
+        return self if self.chosen or self.size >= size else Batch(size)
 
     def run(self, rows: Rows, compute: Callable[[Rows], Result]) -> list[Result]:
         """``compute`` of each batch of ``rows``, in their order.

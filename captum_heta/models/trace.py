@@ -11,6 +11,7 @@ from transformers import Cache
 
 from captum_heta.models.cache import prefix_cache
 from captum_heta.models.families import head_weights
+from captum_heta.models.stages import Stage
 
 if TYPE_CHECKING:
     from captum_heta.models.causal_lm import CausalLM
@@ -104,6 +105,17 @@ class Trace:
         embeds = self.embeds[None, start : start + states.shape[1]]
         with self.lm.entering(layer, states):
             return self.rerun(embeds, start, keep)
+
+    def stages(self, start: int, stop: int, keep: int, first: int | None) -> tuple[list[Stage], Stage]:
+        """The predictions from positions ``start`` to ``stop``, as `CausalLM.split` gives them.
+
+        Args:
+            start: the first position.
+            stop: after the last.
+            keep: at how many of the last positions to predict.
+            first: begin with the hidden states that enter this layer; None for the embeddings.
+        """
+        return self.lm.split(lambda x: self.rerun(x, start, keep), self.embeds[None, start:stop], first)
 
     def entering(self, layer: int) -> Tensor:
         """The hidden states (T, d) that enter a layer."""

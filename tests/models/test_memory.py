@@ -75,6 +75,19 @@ def test_memory_for_no_row_at_all_is_an_error_that_says_what_to_do():
         Batch(1).run(range(4), Scarce(0, GPU_ERROR))
 
 
+def test_a_size_that_a_person_chose_does_not_grow():
+    assert Batch(2).at_least(8).size == 8
+    assert Batch(9).at_least(8).size == 9
+    assert Batch(2, chosen=True).at_least(8).size == 2
+
+
+def test_long_graphs_do_not_fit(model, monkeypatch):
+    lm = CausalLM(model)
+    assert lm.graph_fits(64)
+    assert not lm.graph_fits(100_000)
+    assert lm.layer_rows(64) > lm.layer_rows(512) >= 1
+
+
 def test_other_errors_are_not_swallowed():
     scarce = Scarce(1, RuntimeError("shapes do not match"))
     with pytest.raises(RuntimeError, match="shapes do not match"):

@@ -1,15 +1,18 @@
 """What is differentiated: the predictions as a function of the embeddings of the tokens that vary."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
 
 from torch import Tensor
 
 from captum_heta.models import Trace
 
+Stage = Callable[[Tensor], Tensor]
 
-def varying(
-    trace: Trace, tokens: Tensor, outputs: range, last_n_layers: int | None = None
-) -> tuple[Callable[[Tensor], Tensor], Tensor]:
+
+@dataclass(frozen=True, eq=False)
+class Varying:
     """The log-probabilities of some outputs as a function of some tokens' embeddings, or of their hidden states.
 
     Tokens before the first that varies are read from the cache; outputs after these are left out.
@@ -20,23 +23,55 @@ def varying(
         outputs: which of the K outputs, neighbours.
         last_n_layers: vary the hidden states that enter the last so many layers; None for the embeddings.
 
-    Returns:
-        The function, (m, d) to (len(outputs), V), and the point (m, d) at which to differentiate it, which requires a
-        gradient.
-
     Raises:
         ValueError: if the model has fewer layers.
     """
-    start = int(tokens[0])
-    stop = int(trace.output_positions[outputs[-1]]) + 1
-    places = tokens - start
-    layer = None if last_n_layers is None else trace.lm.layer_before_last(last_n_layers)
-    states = trace.embeds if layer is None else trace.entering(layer)
 
-    def log_probs(x: Tensor) -> Tensor:
-        changed = states[None, start:stop].index_copy(1, places.to(x.device), x[None])
-        if layer is None:
-            return trace.rerun(changed, start, len(outputs))[0]
-        return trace.rerun_from(layer, changed, start, len(outputs))[0]
+    trace: Trace
+    tokens: Tensor
+    outputs: range
+    last_n_layers: int | None = None
 
-    return log_probs, states[tokens.to(states.device)].detach().requires_grad_()
+    @property
+    def start(self) -> int:
+        """The first position that varies."""
+        return int(self.tokens[0])
+
+    @property
+    def stop(self) -> int:
+        """After the position of the last output."""
+        return int(self.trace.output_positions[self.outputs[-1]]) + 1
+
+    @cached_property
+    def layer(self) -> int | None:
+        """The layer whose inputs vary; None for the embeddings."""
+        return None if self.last_n_layers is None else self.trace.lm.layer_before_last(self.last_n_layers)
+
+    @cached_property
+    def states(self) -> Tensor:
+        """(T, d), the embeddings or hidden states of all tokens."""
+        return self.trace.embeds if self.layer is None else self.trace.entering(self.layer)
+
+    def point(self) -> Tensor:
+        """(m, d), where to differentiate; requires a gradient."""
+        return self.states[self.tokens.to(self.states.device)].detach().requires_grad_()
+
+    def placed(self, x: Tensor) -> Tensor:
+        """(1, S, d), the states of positions ``start`` to ``stop`` with ``x`` (m, d) in their places."""
+        places = (self.tokens - self.start).to(x.device)
+        return self.states[None, self.start : self.stop].index_copy(1, places, x[None])
+
+    def log_probs(self, x: Tensor) -> Tensor:
+        """(len(outputs), V)."""
+        if self.layer is None:
+            return self.trace.rerun(self.placed(x), self.start, len(self.outputs))[0]
+        return self.trace.rerun_from(self.layer, self.placed(x), self.start, len(self.outputs))[0]
+
+    def graph_fits(self) -> bool:
+        """Whether the graph of a gradient may be kept whole."""
+        return self.trace.lm.graph_fits(self.stop - self.start)
+
+    def stages(self) -> tuple[list[Stage], Stage]:
+        """`log_probs` as stages from ``x`` on, and the last one to (len(outputs), V)."""
+        stages, after = self.trace.stages(self.start, self.stop, len(self.outputs), self.layer)
+        return [self.placed, *stages], lambda states: after(states)[0]

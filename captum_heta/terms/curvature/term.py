@@ -9,7 +9,8 @@ from torch import Tensor
 from captum_heta.features import Features
 from captum_heta.models import Batch, Trace
 from captum_heta.terms.curvature.estimators import draw_probes, exact_block_norms, factored_block_norms
-from captum_heta.terms.curvature.function import varying
+from captum_heta.terms.curvature.function import Varying
+from captum_heta.terms.curvature.layerwise import layerwise_hessian
 from captum_heta.terms.curvature.low_rank import low_rank
 from captum_heta.terms.curvature.operators import Operator, gauss_newton, hessian, jacobian_transposed
 
@@ -134,24 +135,25 @@ class _Estimate:
         }[mode]()
 
     def _exact(self) -> Estimates:
-        return self._products(lambda log_probs, x: hessian(self._log_prob(log_probs), x))
+        return self._products(self._hessian)
 
     def _gauss_newton(self) -> Estimates:
-        return self._products(gauss_newton)
+        return self._products(lambda function, x: (gauss_newton(function.log_probs(x), x), self.batch))
 
-    def _products(self, matrix: Callable[[Tensor, Tensor], Operator]) -> Estimates:
+    def _products(self, matrix: Callable[[Varying, Tensor], tuple[Operator, Batch]]) -> Estimates:
         for names in self.features.batches():
             with torch.enable_grad():
-                log_probs, x, blocks, probes = self._varied(names)
-                norms = exact_block_norms(matrix(log_probs, x), blocks, probes, self.batch)
+                function, x, blocks, probes = self._varied(names)
+                operator, batch = matrix(function, x)
+                norms = exact_block_norms(operator, blocks, probes, batch)
             yield names, norms
 
     def _low_rank(self) -> Estimates:
         for names in self.features.windows(self.options.window, self.options.overlap):
             with torch.enable_grad():
-                log_probs, x, blocks, probes = self._varied(names)
-                operator = hessian(self._log_prob(log_probs), x)
-                vectors, values = low_rank(operator, x.detach(), self.options.rank, self.generator, self.batch)
+                function, x, blocks, probes = self._varied(names)
+                operator, batch = self._hessian(function, x)
+                vectors, values = low_rank(operator, x.detach(), self.options.rank, self.generator, batch)
             yield names, factored_block_norms(vectors, values, blocks, probes)
 
     def _fisher(self) -> Estimates:
@@ -160,23 +162,34 @@ class _Estimate:
         # same y, whose s_y is about 0, again and again.
         names, rank = self.features.by_first_token, self.options.rank
         with torch.enable_grad():
-            log_probs, x, blocks, probes = self._varied(names)
+            function, x, blocks, probes = self._varied(names)
+            log_probs = function.log_probs(x)
             roots = log_probs.detach().div(2).exp()
             signs = 2 * torch.randint(2, (rank, *roots.shape), generator=self.generator) - 1
             factors = torch.cat(self.batch.run(signs.to(roots) * roots, jacobian_transposed(log_probs, x)))
         yield names, factored_block_norms(factors, roots.new_full((rank,), 1 / rank), blocks, probes)
 
-    def _varied(self, names: list[int]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Some features vary together: the log-probabilities (outputs, V), and what they are functions of.
+    def _hessian(self, function: Varying, x: Tensor) -> tuple[Operator, Batch]:
+        """The Hessian of the outputs' log-probability, and how many of its products at once."""
+        if function.graph_fits():
+            return hessian(self._log_prob(function.log_probs(x)), x), self.batch
+        stages, last = function.stages()
+        # every batch makes the graphs of all layers anew: more products in one
+        batch = self.batch.at_least(self.trace.lm.layer_rows(function.stop - function.start))
+        return layerwise_hessian(stages, lambda states: self._log_prob(last(states)), x), batch
 
-        That is x (m, d), which tokens each feature has (len(names), m), and its probes (n_samples, m, d).
+    def _varied(self, names: list[int]) -> tuple[Varying, Tensor, Tensor, Tensor]:
+        """Some features vary together: a function, the point x (m, d) where it is differentiated, and how.
+
+        That is which tokens each feature has (len(names), m), and its probes (n_samples, m, d).
         """
         groups = [self.features.groups[name] for name in names]
         tokens = sorted(token for group in groups for token in group)
         positions = torch.tensor(tokens, device=self.trace.embeds.device)
-        log_probs, x = varying(self.trace, positions, self.outputs, self.options.last_n_layers)
+        function = Varying(self.trace, positions, self.outputs, self.options.last_n_layers)
+        x = function.point()
         blocks = torch.tensor([[token in group for token in tokens] for group in map(set, groups)], device=x.device)
-        return log_probs(x), x, blocks, draw_probes(groups, self.options.n_samples, x.detach(), self.generator)
+        return function, x, blocks, draw_probes(groups, self.options.n_samples, x.detach(), self.generator)
 
     def _log_prob(self, log_probs: Tensor) -> Tensor:
         return sum(

@@ -1,0 +1,72 @@
+"""A model cut into its layers, to be differentiated one at a time."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from captum_heta.models.calls import Call, recorded, replaced_input
+
+Stage = Callable[[Tensor], Tensor]
+
+
+class _Reached(Exception):  # noqa: N818
+    """Ends a pass at the first layer, with what it would have been given."""
+
+    def __init__(self, states: Tensor) -> None:
+        super().__init__()
+        self.states = states
+
+
+def split(predict: Callable[[Tensor], Tensor], layers: nn.ModuleList, embeds: Tensor) -> tuple[list[Stage], Stage]:
+    """``predict`` as a chain: what comes before the first layer, each layer, and what comes after the last.
+
+    Layers are given what they were given in a pass with ``embeds``, other than their hidden states: masks, rotary
+    embeddings and the cache of a prefix, which a pass leaves as it is.
+
+    Args:
+        predict: embeddings (1, S, d) to log-probabilities.
+        layers: those of the model behind ``predict``.
+        embeds: (1, S, d).
+
+    Returns:
+        The stages up to the last layer, hidden states to hidden states; and the one to the log-probabilities.
+    """
+    with torch.no_grad(), recorded(dict(enumerate(layers))) as calls:
+        predict(embeds)
+
+    def before(x: Tensor) -> Tensor:
+        def stop(module: nn.Module, arguments: tuple[Any, ...], named: dict[str, Any]) -> None:
+            raise _Reached(Call(arguments, named).hidden_states)
+
+        handle = layers[0].register_forward_pre_hook(stop, with_kwargs=True)
+        try:
+            predict(x)
+        except _Reached as reached:
+            return reached.states
+        finally:
+            handle.remove()
+        raise AssertionError("the first layer was not called")
+
+    def after(states: Tensor) -> Tensor:
+        def give(module: nn.Module, arguments: Any, output: Any) -> Any:
+            return (states, *output[1:]) if isinstance(output, tuple) else states
+
+        # the layers below compute in vain, once
+        handle = layers[-1].register_forward_hook(give)
+        try:
+            return predict(embeds)
+        finally:
+            handle.remove()
+
+    return [before, *(_stage(layer, calls[i][0]) for i, layer in enumerate(layers))], after
+
+
+def _stage(layer: nn.Module, call: Call) -> Stage:
+    def run(states: Tensor) -> Tensor:
+        with replaced_input(layer, states):
+            output = layer(*call.arguments, **call.named)
+        return output[0] if isinstance(output, tuple) else output
+
+    return run
