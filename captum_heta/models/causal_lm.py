@@ -56,7 +56,10 @@ class CausalLM:
     @property
     def device(self) -> torch.device:
         """The device of the input embeddings, where prompts must be (a dispatched model has several)."""
-        return self.model.get_input_embeddings().weight.device
+        embeddings = self.model.get_input_embeddings()
+        # accelerate keeps offloaded weights on "meta" and notes where it brings them
+        hook = getattr(embeddings, "_hf_hook", None)
+        return torch.device(getattr(hook, "execution_device", None) or embeddings.weight.device)
 
     @property
     def takes_position_ids(self) -> bool:

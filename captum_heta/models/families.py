@@ -53,23 +53,43 @@ def decoder_layers(model: nn.Module, attention: dict[int, tuple[nn.Module, nn.Mo
     return None
 
 
-def head_weights(projection: nn.Module, size: int) -> Tensor:
+def head_weights(projection: nn.Module, size: int, like: Tensor) -> Tensor:
     """W_O split by head, (heads, head size, d), such that the projection's output is sum_h z_h @ W_O[h] + bias.
 
+    A projection of another class than torch's or GPT-2's is asked what it does: quantized ones keep no weight to read,
+    adapters add to it, and accelerate brings it in for a call only.
+
+    Args:
+        projection: the module that mixes the heads.
+        size: of a head.
+        like: a tensor of the dtype and device that the projection takes.
+
     Raises:
-        TypeError: if ``projection`` is not a linear map whose weight can be read.
+        TypeError: if ``projection`` says nowhere how many inputs it takes.
         ValueError: if its inputs do not divide into heads of ``size``.
     """
-    weight = getattr(projection, "weight", None)
-    if not isinstance(weight, Tensor) or weight.ndim != 2 or not weight.is_floating_point():
-        raise TypeError(
-            f"The output projection {type(projection).__name__} has no two-dimensional floating-point weight to split "
-            "by head. HETA needs one: load the model without quantization and merge its adapters."
-        )
-    if not isinstance(projection, Conv1D):  # GPT-2's Conv1D keeps its weight transposed
-        weight = weight.T
+    if type(projection) is Conv1D and not projection.weight.is_meta:
+        weight = projection.weight  # GPT-2's Conv1D keeps its weight transposed
+    elif (
+        type(projection) is nn.Linear and not projection.weight.is_meta and not hasattr(projection, "parametrizations")
+    ):
+        weight = projection.weight.T
+    else:
+        weight = _asked(projection, like)
     if weight.shape[0] % size:
         raise ValueError(
             f"The output projection takes {weight.shape[0]} inputs, which heads of size {size} do not divide."
         )
     return weight.detach().to(torch.promote_types(weight.dtype, torch.float32)).unflatten(0, (-1, size))
+
+
+@torch.no_grad()
+def _asked(projection: nn.Module, like: Tensor) -> Tensor:
+    inputs = getattr(projection, "in_features", None) or getattr(projection, "nx", None)
+    if not isinstance(inputs, int):
+        raise TypeError(
+            f"The output projection {type(projection).__name__} has no in_features: HETA cannot tell its heads apart. "
+            "Load the model without quantization and merge its adapters."
+        )
+    ones = torch.eye(inputs, dtype=like.dtype, device=like.device)
+    return projection(ones[None])[0] - projection(torch.zeros_like(ones[None, :1]))[0]

@@ -41,7 +41,7 @@ class AttentionLayer:
 
     def value_norms(self) -> Tensor:
         """norm1(V_i^lh W_O^lh), (H, T): how much head h would carry away from position i."""
-        mixers = head_weights(self.projection, self.values.shape[-1])
+        mixers = head_weights(self.projection, self.values.shape[-1], like=self.values)
         shared, rest = divmod(len(mixers), len(self.values))  # query heads per key-value head
         if rest:
             raise ValueError(

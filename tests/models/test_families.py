@@ -18,22 +18,48 @@ def test_every_layer_has_one_attention_module(name):
 @pytest.mark.parametrize("projection", [nn.Linear(12, 5), Conv1D(5, 12)])
 def test_heads_add_up_to_the_projection(projection):
     z = torch.randn(7, 12)
-    mixers = head_weights(projection, size=4)
+    mixers = head_weights(projection, 4, like=z)
     assert mixers.shape == (3, 4, 5)
     mixed = torch.einsum("nhk,hkd->nd", z.unflatten(1, (3, 4)), mixers) + projection.bias
     torch.testing.assert_close(mixed, projection(z))
 
 
-def test_quantized_projection_is_refused():
-    projection = nn.Linear(4, 4)
-    projection.weight = nn.Parameter(torch.zeros(4, 4, dtype=torch.int8), requires_grad=False)
-    with pytest.raises(TypeError, match="Linear has no two-dimensional floating-point weight.*without quantization"):
-        head_weights(projection, size=2)
+class Packed(nn.Module):
+    """As quantized layers do: no weight to read."""
+
+    def __init__(self, inner):
+        super().__init__()
+        self.inner, self.in_features = inner, inner.in_features
+
+    def forward(self, z):
+        return self.inner(z)
+
+
+def test_projection_without_a_weight_is_asked():
+    inner, z = nn.Linear(12, 5), torch.randn(7, 12)
+    asked = head_weights(Packed(inner), 4, like=z)
+    torch.testing.assert_close(asked, head_weights(inner, 4, like=z))
+
+
+def test_adapters_count():
+    class Adapted(nn.Linear):  # `weight` is the base's alone
+        def forward(self, z):
+            return super().forward(z) + z @ torch.ones(12, 5)
+
+    projection, z = Adapted(12, 5), torch.randn(7, 12)
+    mixers = head_weights(projection, 4, like=z)
+    mixed = torch.einsum("nhk,hkd->nd", z.unflatten(1, (3, 4)), mixers) + projection.bias
+    torch.testing.assert_close(mixed, projection(z))
+
+
+def test_projection_that_says_nothing_is_refused():
+    with pytest.raises(TypeError, match="Sequential has no in_features.*without quantization and merge its adapters"):
+        head_weights(nn.Sequential(nn.Linear(4, 4)), 2, like=torch.zeros(1))
 
 
 def test_heads_that_do_not_divide_are_refused():
     with pytest.raises(ValueError, match="takes 12 inputs, which heads of size 5 do not divide"):
-        head_weights(nn.Linear(12, 4), size=5)
+        head_weights(nn.Linear(12, 4), 5, like=torch.zeros(1))
 
 
 def test_values_that_do_not_fit_are_refused():
