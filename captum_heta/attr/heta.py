@@ -22,7 +22,7 @@ from captum_heta.attr.inputs import (
 )
 from captum_heta.features import Features
 from captum_heta.models import Batch, CausalLM
-from captum_heta.terms import CurvatureOptions, curvature, information, semantic_flow
+from captum_heta.terms import CurvatureOptions, check_second_derivatives, curvature, information, semantic_flow
 
 
 class HETATerms(NamedTuple):
@@ -97,6 +97,7 @@ class HETA(TokenAttribution):
     def __init__(self, forward_func: Any) -> None:
         super().__init__(forward_func)
         self._lm = CausalLM(forward_func)
+        self._tested = not self._lm.is_quantized
 
     @classmethod
     def get_name(cls) -> str:
@@ -162,7 +163,8 @@ class HETA(TokenAttribution):
 
         Raises:
             ValueError: for inputs, targets, masks or options that do not fit; the message says what would.
-            TypeError: for ``last_n_layers`` with a model whose layers are in no list.
+            TypeError: for a quantized model without right second derivatives, and for ``last_n_layers`` with a model
+                whose layers are in no list.
             RuntimeError: if the model returns no attention or second derivatives that are not finite.
         """
         options = _options(
@@ -238,6 +240,9 @@ class HETA(TokenAttribution):
         lm, count = self._lm, 1 if outputs is None else len(outputs)
         check_length(lm, len(ids) + count - 1)
         with lm.ready():
+            if not self._tested and options.curvature.mode != "fisher":  # which takes first derivatives only
+                check_second_derivatives(lm)
+                self._tested = True
             embeds = lm.embed(ids if outputs is None else torch.cat([ids, outputs[:-1]]))
             masked = embeds.clone()
             masked[: len(ids)] = baseline_embeddings(lm, embeds[: len(ids)], baselines)

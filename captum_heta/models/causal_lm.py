@@ -62,6 +62,11 @@ class CausalLM:
         return torch.device(getattr(hook, "execution_device", None) or embeddings.weight.device)
 
     @property
+    def is_quantized(self) -> bool:
+        """Whether some weights are quantized, whose kernels are written for inference."""
+        return getattr(self.model.config, "quantization_config", None) is not None
+
+    @property
     def takes_position_ids(self) -> bool:
         """False for models that count positions from the attention mask (ALiBi)."""
         return "position_ids" in self._arguments
