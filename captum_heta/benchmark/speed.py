@@ -8,7 +8,7 @@ downloaded. All ratios come from one run. What would take too long is timed in p
 import argparse
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -169,6 +169,23 @@ class Bench:
             ),
         }
 
+    def target_rows(self, counts: Sequence[int]) -> list[Row]:
+        """HETA in the mode fisher on so many output tokens, each by itself and all together."""
+        heta = HETA(self.model)
+        rows: list[Row] = []
+        for count in counts:
+            outputs = torch.arange(count, device=self.ids.device) % self.lm.vocab_size
+            for name, per_token in (("each", True), ("together", False)):
+
+                def run(outputs: Tensor = outputs, per_token: bool = per_token) -> None:
+                    heta.attribute_outputs(self.ids[0], outputs, self.features, per_token=per_token, curvature="fisher")
+
+                spent = self.time(run)
+                first = next((row.seconds for row in rows if row.part.endswith(name)), spent)
+                label = f"{count} target{'s' if count > 1 else ''}, {name}"
+                rows.append(Row(label, spent, True, spent / first, f"of {counts[0]}"))
+        return rows
+
     def rows(self) -> list[Row]:
         """Everything, compared."""
         naive_exact = self.naive_product() * SAMPLES * self.tokens
@@ -181,7 +198,8 @@ class Bench:
             trace = self.trace()
             spent, whole = self.exact(trace)
             rows.append(Row("curvature: exact", spent, whole, naive_exact / spent, "naive exact"))
-            for mode in ("low_rank", "fisher"):
+            # gauss_newton takes as long as exact
+            for mode in ("low_rank", *(["gauss_newton"] if whole else []), "fisher"):
                 spent = self.time(lambda mode=mode: self.curvature(trace, mode))
                 rows.append(Row(f"curvature: {mode}", spent, True, naive_exact / spent, "naive exact"))
             masked, copies = torch.zeros_like(trace.embeds), Batch(self.lm.batch_size(self.tokens, 1))
@@ -221,14 +239,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--tokens", type=int, nargs="+", default=[64, 256], help="lengths of the prompt (64 256)")
     parser.add_argument("--shape", choices=SHAPES, default="gpt2", help="default: gpt2")
+    parser.add_argument("--targets", type=int, nargs="*", default=[], help="numbers of output tokens to time too")
     parser.add_argument("--products", type=int, default=3, help="products of the naive reference to time (3)")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
     parser.add_argument("--json", type=Path, help="write the figures to this file too")
     arguments = parser.parse_args()
     model = shaped_model(arguments.shape).to(arguments.device, getattr(torch, arguments.dtype))
-    found = {tokens: Bench(model, tokens, arguments.products).rows() for tokens in arguments.tokens}
-    print(f"{arguments.shape}, {model.num_parameters() / 1e6:.0f} million parameters, {arguments.device}\n")
+    found = {}
+    for tokens in arguments.tokens:
+        bench = Bench(model, tokens, arguments.products)
+        found[tokens] = bench.rows() + bench.target_rows(arguments.targets)
+    print(f"{arguments.shape}, {model.num_parameters() / 1e6:.1f} million parameters, {arguments.device}\n")
     print(table(found))
     if arguments.json:
         figures = {tokens: [asdict(row) for row in rows] for tokens, rows in found.items()}

@@ -1,0 +1,31 @@
+import sys
+
+import pytest
+import torch
+
+from captum_heta.benchmark import agreement
+
+
+def test_spearman_is_of_ranks():
+    values = torch.tensor([0.1, 3.0, 2.0, 9.0])
+    assert agreement.spearman(values, values.exp()) == pytest.approx(1.0)
+    assert agreement.spearman(values, -values) == pytest.approx(-1.0)
+    assert agreement.spearman(values, torch.tensor([1.0, 2.0, 3.0, 4.0])) == pytest.approx(0.8)
+
+
+def test_modes_agree_on_the_embedded_model():
+    rows = agreement.run(count=1, seed=2, probes=40)
+    assert list(rows) == ["exact", "low_rank", "gauss_newton", "fisher"]
+    assert rows["exact"][0] > 0.95
+    assert rows["low_rank"][0] > 0.9
+    for s, scores, seconds in rows.values():
+        assert 0.5 < s <= 1
+        assert 0.5 < scores <= 1
+        assert seconds > 0
+
+
+def test_command_prints_a_row_for_each_mode(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["agreement", "--examples", "1"])
+    monkeypatch.setattr(agreement, "run", lambda count, seed: {mode: [0.9, 0.8, count] for mode in agreement.MODES})
+    agreement.main()
+    assert "| `low_rank` | 0.900 | 0.800 | 1.00 |" in capsys.readouterr().out
