@@ -47,7 +47,7 @@ def explain(
         report = _explain(prompt, target, model, curvature, dtype)
         if json_file is not None:
             json_file.write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    except (ValueError, TypeError, RuntimeError, NotImplementedError, OSError) as error:
+    except (ValueError, TypeError, RuntimeError, OSError) as error:
         if debug:
             raise
         errors.print("Error:", style="bold red", end=" ")

@@ -2,6 +2,7 @@
 
 from captum_heta.models.causal_lm import CausalLM
 from captum_heta.models.memory import Batch
+from captum_heta.models.stages import Stage
 from captum_heta.models.trace import AttentionLayer, Trace
 
-__all__ = ["AttentionLayer", "Batch", "CausalLM", "Trace"]
+__all__ = ["AttentionLayer", "Batch", "CausalLM", "Stage", "Trace"]

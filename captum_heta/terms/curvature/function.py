@@ -1,14 +1,11 @@
 """What is differentiated: the predictions as a function of the embeddings of the tokens that vary."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
 from torch import Tensor
 
-from captum_heta.models import Trace
-
-Stage = Callable[[Tensor], Tensor]
+from captum_heta.models import Stage, Trace
 
 
 @dataclass(frozen=True, eq=False)

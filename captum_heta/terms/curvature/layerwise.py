@@ -1,13 +1,12 @@
 """Hessian products of a chain of stages, with the graph of one stage in memory at a time."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
+from captum_heta.models import Stage
 from captum_heta.terms.curvature.operators import Operator
-
-Stage = Callable[[Tensor], Tensor]
 
 
 def layerwise_hessian(stages: Sequence[Stage], last: Stage, x: Tensor) -> Operator:
