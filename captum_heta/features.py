@@ -63,6 +63,11 @@ class Features:
         """Token scores (..., T) to feature scores (..., F), by sums."""
         return torch.stack([scores[..., list(group)].sum(-1) for group in self.groups], dim=-1)
 
+    def mean(self, scores: Tensor) -> Tensor:
+        """Token scores (..., T) to feature scores (..., F), by means; 0 for a feature without tokens."""
+        sizes = scores.new_tensor([max(1, len(group)) for group in self.groups])
+        return self.sum(scores) / sizes
+
     def spread(self, scores: Tensor, length: int) -> Tensor:
         """Feature scores (..., F) to token scores (..., length): each token carries its feature's score, others 0."""
         spread = scores.new_zeros(*scores.shape[:-1], length)

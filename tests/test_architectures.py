@@ -125,9 +125,9 @@ def test_last_layers_equal_the_dense_hessian_of_their_inputs(case, last):
     assert relative_error(found, reference.dense_curvature(matrix, [[i] for i in range(LENGTH)], probes)) < TOLERANCE
 
 
-@pytest.mark.parametrize("last", [None, 1])
-def test_layer_by_layer_is_the_same(case, last, monkeypatch):
-    options = CurvatureOptions("exact", n_samples=SAMPLES, last_n_layers=last)
+@pytest.mark.parametrize(("mode", "last"), [("exact", None), ("exact", 1), ("gauss_newton", 1), ("fisher", None)])
+def test_layer_by_layer_is_the_same(case, mode, last, monkeypatch):
+    options = CurvatureOptions(mode, n_samples=SAMPLES, last_n_layers=last)
     arguments = (case.trace, FEATURES, case.outputs.tolist(), options, Batch(3))
     expected = curvature(*arguments), curvature(*arguments, joint=True)
     monkeypatch.setattr("captum_heta.models.causal_lm.graph_fits", lambda *_: False)

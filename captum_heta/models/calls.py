@@ -61,6 +61,20 @@ def replaced_input(module: nn.Module, states: Tensor) -> Iterator[None]:
         handle.remove()
 
 
+@contextmanager
+def replaced_output(module: nn.Module, states: Tensor) -> Iterator[None]:
+    """Within this context a layer gives ``states`` in place of its own hidden states."""
+
+    def replace(module: nn.Module, arguments: tuple[Any, ...], output: Any) -> Any:
+        return (states, *output[1:]) if isinstance(output, tuple) else states
+
+    handle = module.register_forward_hook(replace)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
 @torch.no_grad()
 def attention_weights(
     module: nn.Module, call: Call, past: Sequence[tuple[Tensor, Tensor]], start: int

@@ -1,6 +1,5 @@
-"""A Hugging Face decoder-only language model as the attribution methods see it."""
+"""A Hugging Face decoder-only language model as the terms of HETA see it."""
 
-import inspect
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from functools import partial
@@ -12,14 +11,15 @@ from transformers import Cache, DynamicCache
 
 from captum_heta.models.calls import attention_weights, recorded, replaced_input
 from captum_heta.models.families import OUTPUT_PROJECTIONS, VALUE_PROJECTIONS, attention_modules, decoder_layers
-from captum_heta.models.memory import batch_size, graph_fits, layer_rows, query_rows
+from captum_heta.models.language_model import LanguageModel
+from captum_heta.models.memory import graph_fits, layer_rows, query_rows
 from captum_heta.models.stages import Stage, split
 from captum_heta.models.state import ready_for_derivatives
 from captum_heta.models.trace import AttentionLayer, KeysValues, Trace
 
 
-class CausalLM:
-    """Embeddings in, log-probabilities out, and one pass that also reads the attention.
+class CausalLM(LanguageModel):
+    """A language model with attention in every layer: one pass that also reads it, and derivatives.
 
     Args:
         model: a causal language model of transformers, or anything with its interface.
@@ -29,51 +29,20 @@ class CausalLM:
     """
 
     def __init__(self, model: Any) -> None:
-        name = type(model).__name__
-        if not all(
-            hasattr(model, attribute) for attribute in ("config", "get_input_embeddings", "set_attn_implementation")
-        ):
-            raise TypeError(f"Expected a causal language model of Hugging Face transformers, got {name}.")
-        if model.config.is_encoder_decoder:
-            raise TypeError(
-                f"{name} is an encoder-decoder model. HETA explains decoder-only models, in which the prompt and the "
-                "answer are one sequence: load one with AutoModelForCausalLM."
-            )
-        self.model = model
+        super().__init__(model)
         self._attention = attention_modules(model)
-        text_config = model.config.get_text_config()
-        missing = [layer for layer in range(text_config.num_hidden_layers) if layer not in self._attention]
+        missing = [layer for layer in range(self.n_layers) if layer not in self._attention]
         if missing:
             raise TypeError(
-                f"{name} has no attention that HETA can read in layer(s) {missing}. The semantic flow needs, in every "
-                f"layer, a module with a `layer_idx`, one of {', '.join(VALUE_PROJECTIONS)} and one of "
+                f"{type(model).__name__} has no attention that HETA can read in layer(s) {missing}. The semantic flow "
+                f"needs, in every layer, a module with a `layer_idx`, one of {', '.join(VALUE_PROJECTIONS)} and one of "
                 f"{', '.join(OUTPUT_PROJECTIONS)}; state-space and hybrid models have none."
             )
-        self.vocab_size: int = text_config.vocab_size
-        self.max_positions: int | None = getattr(text_config, "max_position_embeddings", None)
-        self._arguments = inspect.signature(model.forward).parameters
-
-    @property
-    def device(self) -> torch.device:
-        """The device of the input embeddings, where prompts must be (a dispatched model has several)."""
-        embeddings = self.model.get_input_embeddings()
-        # accelerate keeps offloaded weights on "meta" and notes where it brings them
-        hook = getattr(embeddings, "_hf_hook", None)
-        return torch.device(getattr(hook, "execution_device", None) or embeddings.weight.device)
 
     @property
     def is_quantized(self) -> bool:
         """Whether some weights are quantized, whose kernels are written for inference."""
         return getattr(self.model.config, "quantization_config", None) is not None
-
-    @property
-    def takes_position_ids(self) -> bool:
-        """False for models that count positions from the attention mask (ALiBi)."""
-        return "position_ids" in self._arguments
-
-    def batch_size(self, length: int, keep: int, products: bool = False) -> int:
-        """How many rows of up to ``length`` tokens fit the memory budget: forward passes, or Hessian products."""
-        return batch_size(self.model, self.device, length, keep, products)
 
     def graph_fits(self, length: int) -> bool:
         """Whether the graph of a gradient over ``length`` positions may be kept whole."""
@@ -86,11 +55,6 @@ class CausalLM:
     def ready(self) -> AbstractContextManager[None]:
         """Within this context the model can be traced and differentiated twice; afterwards it is as it was."""
         return ready_for_derivatives(self.model)
-
-    def embed(self, ids: Tensor) -> Tensor:
-        """Embeddings of token ids, shape of ``ids`` plus d."""
-        with torch.no_grad():
-            return self.model.get_input_embeddings()(ids)
 
     def log_probs(self, embeds: Tensor, position_ids: Tensor, past: Cache | None, keep: int) -> Tensor:
         """Next-token log-probabilities.

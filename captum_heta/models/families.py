@@ -53,6 +53,12 @@ def decoder_layers(model: nn.Module, attention: dict[int, tuple[nn.Module, nn.Mo
     return None
 
 
+def layer_list(model: nn.Module, count: int) -> nn.ModuleList | None:
+    """The list of a model's ``count`` layers, of whatever kind; None if there is no such list."""
+    lists = (module for module in model.modules() if isinstance(module, nn.ModuleList) and len(module) == count)
+    return next(lists, None)  # the outermost: experts and heads may be as many
+
+
 def head_weights(projection: nn.Module, size: int, like: Tensor) -> Tensor:
     """W_O split by head, (heads, head size, d), such that the projection's output is sum_h z_h @ W_O[h] + bias.
 

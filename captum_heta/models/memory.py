@@ -44,7 +44,7 @@ def batch_size(model: Any, device: torch.device, length: int, keep: int, product
     """
     config = model.config.get_text_config()
     width, layers = config.hidden_size, config.num_hidden_layers
-    attention = config.num_attention_heads * length * length
+    attention = getattr(config, "num_attention_heads", 0) * length * length  # none in state-space models
     # per row: residual stream and MLP of one layer, its attention, the logits, and the cache of all layers;
     # a product walks the graph of a gradient, with several such tensors alive at a time
     forward = 12 * width * length + 3 * attention + 3 * keep * config.vocab_size + 2 * layers * width * length

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from captum_heta.models.calls import Call, recorded, replaced_input
+from captum_heta.models.calls import Call, recorded, replaced_input, replaced_output
 
 Stage = Callable[[Tensor], Tensor]
 
@@ -50,15 +50,8 @@ def split(predict: Callable[[Tensor], Tensor], layers: nn.ModuleList, embeds: Te
         raise AssertionError("the first layer was not called")
 
     def after(states: Tensor) -> Tensor:
-        def give(module: nn.Module, arguments: Any, output: Any) -> Any:
-            return (states, *output[1:]) if isinstance(output, tuple) else states
-
-        # the layers below compute in vain, once
-        handle = layers[-1].register_forward_hook(give)
-        try:
+        with replaced_output(layers[-1], states):  # the layers below compute in vain, once
             return predict(embeds)
-        finally:
-            handle.remove()
 
     return [before, *(_stage(layer, calls[i][0]) for i, layer in enumerate(layers))], after
 

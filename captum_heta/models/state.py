@@ -18,7 +18,7 @@ def ready_for_derivatives(model: Any) -> Iterator[None]:
     with ExitStack() as stack:
         # tensors made in a caller's inference mode could not be differentiated
         stack.enter_context(torch.inference_mode(False))
-        stack.enter_context(_eval_mode(model))
+        stack.enter_context(evaluating(model))
         stack.enter_context(_frozen(model))
         stack.enter_context(_eager_attention(model))
         stack.enter_context(_eager_experts(model))
@@ -26,7 +26,8 @@ def ready_for_derivatives(model: Any) -> Iterator[None]:
 
 
 @contextmanager
-def _eval_mode(model: nn.Module) -> Iterator[None]:
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Eval mode, restored on exit."""
     # flags of the modules, not of the model: a person may train one part and keep another in eval
     flags = [(module, module.training) for module in model.modules()]
     model.eval()

@@ -7,12 +7,12 @@ import torch
 from torch import Tensor
 
 from captum_heta.features import Features
-from captum_heta.models import Batch, Trace
+from captum_heta.models import Batch, Stage, Trace
 from captum_heta.terms.curvature.estimators import draw_probes, exact_block_norms, factored_block_norms
 from captum_heta.terms.curvature.function import Varying
-from captum_heta.terms.curvature.layerwise import layerwise_hessian
+from captum_heta.terms.curvature.layerwise import Chain
 from captum_heta.terms.curvature.low_rank import low_rank
-from captum_heta.terms.curvature.operators import Operator, gauss_newton, hessian, jacobian_transposed
+from captum_heta.terms.curvature.operators import Operator, gauss_newton, jacobian_transposed
 
 MODES = ("auto", "exact", "low_rank", "gauss_newton", "fisher")
 
@@ -138,7 +138,11 @@ class _Estimate:
         return self._products(self._hessian)
 
     def _gauss_newton(self) -> Estimates:
-        return self._products(lambda function, x: (gauss_newton(function.log_probs(x), x), self.batch))
+        def matrix(function: Varying, x: Tensor) -> tuple[Operator, Batch]:
+            chain, last, batch = self._chain(function, x)
+            return chain.sandwiched(gauss_newton(last(chain.top), chain.top)), batch
+
+        return self._products(matrix)
 
     def _products(self, matrix: Callable[[Varying, Tensor], tuple[Operator, Batch]]) -> Estimates:
         for names in self.features.batches():
@@ -163,20 +167,32 @@ class _Estimate:
         names, rank = self.features.by_first_token, self.options.rank
         with torch.enable_grad():
             function, x, blocks, probes = self._varied(names)
-            log_probs = function.log_probs(x)
+            chain, last, batch = self._chain(function, x)
+            log_probs = last(chain.top)
+            transposed = jacobian_transposed(log_probs, chain.top)
             roots = log_probs.detach().div(2).exp()
-            signs = 2 * torch.randint(2, (rank, *roots.shape), generator=self.generator) - 1
-            factors = torch.cat(self.batch.run(signs.to(roots) * roots, jacobian_transposed(log_probs, x)))
+            # a byte each: with many outputs there are rank * K * V of them
+            signs = torch.randint(2, (rank, *roots.shape), generator=self.generator, dtype=torch.int8)
+
+            def gradients(rows: Tensor) -> Tensor:
+                return chain.pulled_back(transposed((2 * rows - 1).to(roots) * roots))
+
+            factors = torch.cat(batch.run(signs, gradients))
         yield names, factored_block_norms(factors, roots.new_full((rank,), 1 / rank), blocks, probes)
 
     def _hessian(self, function: Varying, x: Tensor) -> tuple[Operator, Batch]:
         """The Hessian of the outputs' log-probability, and how many of its products at once."""
+        chain, last, batch = self._chain(function, x)
+        return chain.hessian(lambda states: self._log_prob(last(states))), batch
+
+    def _chain(self, function: Varying, x: Tensor) -> tuple[Chain, Stage, Batch]:
+        """The function of x as stages and a last one, whose graph is kept; and how many products at once."""
         if function.graph_fits():
-            return hessian(self._log_prob(function.log_probs(x)), x), self.batch
+            return Chain([], x), function.log_probs, self.batch
         stages, last = function.stages()
         # every batch makes the graphs of all layers anew: more products in one
         batch = self.batch.at_least(self.trace.lm.layer_rows(function.stop - function.start))
-        return layerwise_hessian(stages, lambda states: self._log_prob(last(states)), x), batch
+        return Chain(stages, x), last, batch
 
     def _varied(self, names: list[int]) -> tuple[Varying, Tensor, Tensor, Tensor]:
         """Some features vary together: a function, the point x (m, d) where it is differentiated, and how.
