@@ -1,5 +1,8 @@
 """Where tokens and template values are in a text, in characters."""
 
+import re
+from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 from captum.attr import TextTemplateInput
@@ -8,6 +11,8 @@ Span = tuple[int, int]
 
 # What tokenizers in Python do when asked for offsets: some refuse, some leave them out.
 NO_OFFSETS = (NotImplementedError, KeyError)
+
+_SENTENCE_END = re.compile(r"[.!?][\"'\u201d\u2019)\]]*\s+|[\u3002\uff01\uff1f]\s*|\n\s*")
 
 # Private-use characters that mark a value inside a rendered template.
 _OPEN, _CLOSE = "\ue000", "\ue001"
@@ -29,6 +34,28 @@ def token_spans(text: str, tokenizer: Any) -> tuple[list[int], list[Span]]:
         ids = list(tokenizer.encode(text))
         return ids, _decoded_spans(text, ids, tokenizer)
     return list(encoded["input_ids"]), spans
+
+
+def spans_of_ids(ids: Sequence[int], tokenizer: Any) -> tuple[str, list[Span]]:
+    """The text of token ids, without special tokens, and the characters [start, end) of each as in `token_spans`."""
+    text = tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+    for candidate in (text.removeprefix(" "), text):  # some tokenizers put a space before the first word
+        try:
+            again, spans = token_spans(candidate, tokenizer)
+        except ValueError:
+            continue
+        if again == list(ids):
+            return candidate, spans
+    return text, _decoded_spans(text, list(ids), tokenizer)
+
+
+def sentence_spans(text: str) -> list[Span]:
+    """The characters [start, end) of each sentence, with the white space after it.
+
+    A sentence ends at a full stop, a question or an exclamation mark before white space, and at the end of a line.
+    """
+    cuts = [0, *(end.end() for end in _SENTENCE_END.finditer(text)), len(text)]
+    return [(start, end) for start, end in pairwise(cuts) if text[start:end].strip()]
 
 
 def _decoded_spans(text: str, ids: list[int], tokenizer: Any) -> list[Span]:

@@ -1,7 +1,30 @@
 """Attribution methods, one a file, and the wrapper that gives them Captum's LLM interface."""
 
-from captum_heta.attr.base import TokenAttribution
+from captum_heta.attr.attention import AttentionRollout, LastAttention
+from captum_heta.attr.base import PromptAttribution, TokenAttribution
+from captum_heta.attr.context_cite import ContextCite
 from captum_heta.attr.heta import HETA, HETATerms
 from captum_heta.attr.llm import LLMTokenAttribution, LLMTokenAttributionResult
+from captum_heta.attr.normxlogit import NormXLogit
+from captum_heta.attr.peering import Peering
+from captum_heta.attr.progressive import TDD, ProgressiveInference
+from captum_heta.attr.reagent import ReAGent
+from captum_heta.attr.replacers import MaskedLMReplacer
 
-__all__ = ["HETA", "HETATerms", "LLMTokenAttribution", "LLMTokenAttributionResult", "TokenAttribution"]
+__all__ = [
+    "HETA",
+    "TDD",
+    "AttentionRollout",
+    "ContextCite",
+    "HETATerms",
+    "LLMTokenAttribution",
+    "LLMTokenAttributionResult",
+    "LastAttention",
+    "MaskedLMReplacer",
+    "NormXLogit",
+    "Peering",
+    "ProgressiveInference",
+    "PromptAttribution",
+    "ReAGent",
+    "TokenAttribution",
+]

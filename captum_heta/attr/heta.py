@@ -99,11 +99,6 @@ class HETA(TokenAttribution):
         self._lm = CausalLM(forward_func)
         self._tested = not self._lm.is_quantized
 
-    @classmethod
-    def get_name(cls) -> str:
-        """The name in tables and progress bars; Captum's default would spell it "H E T A"."""
-        return cls.__name__
-
     def attribute(
         self,
         inputs: Tensor | tuple[Tensor],

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from captum_heta.features import Features
-from captum_heta.models import CausalLM
+from captum_heta.models import LanguageModel
 
 Baselines = str | int | Tensor | None
 
@@ -30,7 +30,7 @@ class Prompt:
     features: Features
 
 
-def prompts(lm: CausalLM, input_ids: Any, additional_forward_args: Any, feature_mask: Any) -> list[Prompt]:
+def prompts(lm: LanguageModel, input_ids: Any, additional_forward_args: Any, feature_mask: Any) -> list[Prompt]:
     """The rows of a batch.
 
     Padding is cut off rather than masked: a causal model's real tokens do not see it, and a prompt then scores the
@@ -61,7 +61,7 @@ def prompts(lm: CausalLM, input_ids: Any, additional_forward_args: Any, feature_
     return rows
 
 
-def check_ids(lm: CausalLM, input_ids: Any) -> None:
+def check_ids(lm: LanguageModel, input_ids: Any) -> None:
     """Raise ValueError unless these are (B, n) integers of the vocabulary on the device of the model's embeddings."""
     if not isinstance(input_ids, Tensor) or input_ids.ndim != 2 or input_ids.dtype not in (torch.int64, torch.int32):
         form = (
@@ -78,7 +78,7 @@ def check_ids(lm: CausalLM, input_ids: Any) -> None:
     check_vocabulary("inputs", input_ids, lm)
 
 
-def check_vocabulary(name: str, ids: Tensor, lm: CausalLM) -> None:
+def check_vocabulary(name: str, ids: Tensor, lm: LanguageModel) -> None:
     """Raise ValueError if an id is outside the model's vocabulary."""
     outside = ids[(ids < 0) | (ids >= lm.vocab_size)]
     if outside.numel():
@@ -88,7 +88,7 @@ def check_vocabulary(name: str, ids: Tensor, lm: CausalLM) -> None:
         )
 
 
-def check_length(lm: CausalLM, length: int) -> None:
+def check_length(lm: LanguageModel, length: int) -> None:
     """Raise ValueError if a sequence has more tokens than the model has positions."""
     if lm.max_positions is not None and length > lm.max_positions:
         raise ValueError(
@@ -97,7 +97,7 @@ def check_length(lm: CausalLM, length: int) -> None:
         )
 
 
-def targets(lm: CausalLM, target: Any, batch: int) -> list[Tensor | None]:
+def targets(lm: LanguageModel, target: Any, batch: int) -> list[Tensor | None]:
     """One target token a row, each (1,), or None for the model's own choice.
 
     Raises:
@@ -112,7 +112,7 @@ def targets(lm: CausalLM, target: Any, batch: int) -> list[Tensor | None]:
     return list(ids.to(lm.device, torch.int64).expand(batch).split(1))
 
 
-def baseline_embeddings(lm: CausalLM, embeds: Tensor, baselines: Baselines) -> Tensor:
+def baseline_embeddings(lm: LanguageModel, embeds: Tensor, baselines: Baselines) -> Tensor:
     """(n, d): what replaces each prompt token's embedding (n, d) in the information term.
 
     Args:
@@ -164,7 +164,7 @@ def _integers_like(name: str, value: Any, like: Tensor) -> Tensor:
         ) from None
 
 
-def _forward_arguments(lm: CausalLM, given: Any, input_ids: Tensor) -> tuple[Tensor | None, Tensor | None]:
+def _forward_arguments(lm: LanguageModel, given: Any, input_ids: Tensor) -> tuple[Tensor | None, Tensor | None]:
     """The attention mask (bool) and the position ids, each (B, n) or None."""
     names = ("attention_mask", "position_ids")
     if given is None:

@@ -1,5 +1,6 @@
 """Captum's LLM interface for the methods of this package."""
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -10,7 +11,7 @@ from torch import Tensor
 from captum_heta.attr._captum import pretty_tokens
 from captum_heta.attr.base import TokenAttribution
 from captum_heta.features import Features
-from captum_heta.text import NO_OFFSETS, token_spans, value_spans
+from captum_heta.text import NO_OFFSETS, sentence_spans, spans_of_ids, token_spans, value_spans
 
 
 class LLMTokenAttributionResult(LLMAttributionResult):
@@ -95,6 +96,7 @@ class LLMTokenAttribution(LLMAttribution):
 
         Returns:
             ``token_attr`` (K, n_features), ``seq_attr`` its sum over the outputs, ``output_probs`` (K,), and ``terms``.
+            ``token_attr`` is None for methods that explain the output as a whole.
 
         Raises:
             ValueError: for an empty prompt or target, no features, and as the method's ``attribute`` does.
@@ -105,7 +107,10 @@ class LLMTokenAttribution(LLMAttribution):
             raise ValueError("gen_args generate a target: pass them or a target, not both.")
         ids, features = self._tokenized(inp)
         outputs = self._outputs(inp, target, gen_args)
-        found, spread = self._grouped(features, kwargs.pop("feature_mask", None))
+        mask = kwargs.pop("feature_mask", None)
+        if mask is None and self.attr_method.sources == "sentence" and isinstance(inp, TextTokenInput):
+            mask = self._sentences(ids, features)
+        found, spread = self._grouped(features, mask)
         result = self.attr_method.attribute_outputs(
             ids, outputs, found, num_trials=num_trials, per_token=per_token, **kwargs
         )
@@ -120,7 +125,7 @@ class LLMTokenAttribution(LLMAttribution):
         token_attr = formatted(result.scores)
         return LLMTokenAttributionResult(
             seq_attr=token_attr.sum(0),
-            token_attr=token_attr if per_token else None,
+            token_attr=token_attr if per_token and self.attr_method.explains_each_token else None,
             output_probs=probs,
             input_tokens=inp.values,
             output_tokens=self._labels(outputs),
@@ -163,6 +168,14 @@ class LLMTokenAttribution(LLMAttribution):
             origin = "The model generated nothing" if target is None else f"The target {target!r} encodes to no token"
             raise ValueError(f"{origin}: there is no output to explain. Pass a target with at least one token.")
         return outputs.to(self.device, torch.long)
+
+    def _sentences(self, ids: Tensor, features: Features) -> Tensor:
+        """The number of the sentence of each feature, a token; (F,). Tokens outside all of them stay by themselves."""
+        text, spans = spans_of_ids(ids.tolist(), self.tokenizer)
+        sentences = Features.of_spans([[sentence] for sentence in sentence_spans(text)], spans)
+        numbers = {token: i for i, group in enumerate(sentences.groups) for token in group}
+        own = itertools.count(len(sentences))
+        return torch.tensor([numbers.get(token, next(own)) for (token,) in features.groups])
 
     @staticmethod
     def _grouped(features: Features, mask: Tensor | None) -> tuple[Features, Callable[[Tensor], Tensor]]:

@@ -13,15 +13,10 @@ from torch import Tensor
 
 from captum_heta.attr import HETA
 from captum_heta.demo import examples, load_model
+from captum_heta.metrics import spearman
 
 PROBES = 400
 MODES = ("exact", "low_rank", "gauss_newton", "fisher")
-
-
-def spearman(one: Tensor, other: Tensor) -> float:
-    """The correlation of the ranks of two vectors without ties."""
-    ranks = torch.stack([values.argsort().argsort().double() for values in (one, other)])
-    return torch.corrcoef(ranks)[0, 1].item()
 
 
 def run(count: int, seed: int, probes: int = PROBES) -> dict[str, list[float]]:
@@ -43,7 +38,7 @@ def run(count: int, seed: int, probes: int = PROBES) -> dict[str, list[float]]:
             start = time.perf_counter()
             found = explained(curvature=mode, seed=seed)
             seconds = time.perf_counter() - start
-            agreement = [spearman(one, other) for one, other in zip(found, truth, strict=True)]
+            agreement = [spearman(one, other).item() for one, other in zip(found, truth, strict=True)]
             rows.setdefault(mode, []).append([*agreement, seconds])
     return {mode: torch.tensor(values).mean(0).tolist() for mode, values in rows.items()}
 

@@ -10,7 +10,7 @@ from captum_heta.models import AttentionLayer
 
 def rollout(
     layers: Iterable[AttentionLayer], positions: Tensor, joint: bool = False
-) -> Iterator[tuple[AttentionLayer, Tensor]]:
+) -> Iterator[tuple[AttentionLayer, Tensor, Tensor]]:
     """Attention followed down from target positions, so that only paths that end there count.
 
     Starts from rho = one-hot(position). In each layer, from the last to the first, head h sends Phi_h = rho A^h, and
@@ -23,7 +23,8 @@ def rollout(
         joint: start from all of them at once, with equal parts of one.
 
     Yields:
-        Each layer, from the last to the first, with its Phi, (K, H, T), or (1, H, T) if ``joint``.
+        Each layer, from the last to the first, with its Phi (K, H, T) and the rho (K, T) below it; 1 for K if
+        ``joint``.
     """
     layers = list(layers)
     length = layers[-1].values.shape[1]
@@ -37,8 +38,8 @@ def rollout(
             weights, rho = weights.to(positions.device, precise), rho.to(precise)
             part = torch.einsum("kt,hts->khs", rho[:, start : start + weights.shape[1]], weights)
             phi = phi + torch.nn.functional.pad(part, (0, length - part.shape[-1]))
-        yield layer, phi
         rho = (rho + phi.mean(1)) / 2
+        yield layer, phi, rho
 
 
 def semantic_flow(layers: Iterable[AttentionLayer], positions: Tensor, joint: bool = False) -> Tensor:
@@ -57,7 +58,7 @@ def semantic_flow(layers: Iterable[AttentionLayer], positions: Tensor, joint: bo
         ValueError: if no attention head carries anything to a target position.
     """
     flow: Tensor | float = 0.0
-    for layer, phi in rollout(layers, positions, joint):
+    for layer, phi, _ in rollout(layers, positions, joint):
         flow = flow + torch.einsum("khs,hs->ks", phi, layer.value_norms().to(phi.device, phi.dtype))
     total = torch.as_tensor(flow).sum(-1, keepdim=True)
     if not (total > 0).all():
@@ -65,3 +66,23 @@ def semantic_flow(layers: Iterable[AttentionLayer], positions: Tensor, joint: bo
             "No attention head carries anything to the target: all its values or output projections are zero."
         )
     return flow / total
+
+
+def attention_rollout(layers: Iterable[AttentionLayer], positions: Tensor) -> Tensor:
+    """Rows ``positions`` of the product over layers of (mean over heads of A + 1) / 2 (Abnar & Zuidema 2020).
+
+    Args:
+        layers: the attention of each layer, the first layer first.
+        positions: (K,), the target positions.
+
+    Returns:
+        (K, T), float32 or better: non-negative, each row sums to 1.
+    """
+    *_, (_, _, rho) = rollout(layers, positions)
+    return rho
+
+
+def last_attention(layers: Iterable[AttentionLayer], positions: Tensor) -> Tensor:
+    """Rows ``positions`` of the last layer's attention, mean over heads; (K, T), each row sums to 1."""
+    _, phi, _ = next(rollout(layers, positions))
+    return phi.mean(1)

@@ -19,6 +19,16 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
 from captum_heta import HETA, LLMTokenAttribution
+from captum_heta.attr import (
+    TDD,
+    AttentionRollout,
+    ContextCite,
+    LastAttention,
+    NormXLogit,
+    Peering,
+    ProgressiveInference,
+    ReAGent,
+)
 from captum_heta.testing.architectures import tiny_model
 
 # three letters
@@ -38,7 +48,10 @@ GRADIENT = {
         LayerGradientXActivation(model, model.get_input_embeddings()),
     ),
 }
-OURS = {"HETA": lambda model: (LLMTokenAttribution, HETA(model))}
+OURS = {
+    method.__name__: lambda model, method=method: (LLMTokenAttribution, method(model))
+    for method in (HETA, AttentionRollout, LastAttention, NormXLogit, Peering, ProgressiveInference, ReAGent, TDD)
+}
 on_templates = pytest.mark.parametrize("name", [*PERTURBATION, *OURS])
 on_tokens = pytest.mark.parametrize("name", [*PERTURBATION, *GRADIENT, *OURS])
 
@@ -140,6 +153,14 @@ def test_asynchronous_interface_is_not_there(model, letters, name):
     wrapper, method = (PERTURBATION | GRADIENT | OURS)[name](model)
     with pytest.raises(NotImplementedError):
         wrapper(method, letters).attribute_future()
+
+
+def test_a_method_that_explains_the_whole_output_gives_no_token_attr(model, letters):
+    """As Captum does for Lime."""
+    result = LLMTokenAttribution(ContextCite(model), letters).attribute(TextTokenInput("a b c", letters), "m n o")
+    assert result.token_attr is None
+    assert result.seq_attr.shape == (4,)
+    assert result.output_tokens == ["m", "n", "o"]
 
 
 def test_heta_is_refused_by_captums_wrappers(model, letters):
