@@ -7,31 +7,25 @@ from rich.style import Style
 from rich.table import Table
 from rich.text import Text
 
+from captum_heta.shading import background, ink
 from captum_heta.text import Span
-
-# From no attribution to the highest: white to dark green, as in the paper's demo.
-_LIGHT, _DARK = (255, 255, 255), (0, 90, 40)
 
 
 def shaded(text: str, spans: Sequence[Span], scores: Sequence[float]) -> Text:
-    """``text`` with the characters of each span on green, darker for a higher score.
+    """``text`` with the characters of each span on green, darker for a higher score, or on red for one below 0.
 
-    Tokens that share a character (the bytes of an emoji) give it the highest of their scores.
+    Tokens that share a character (the bytes of an emoji) give it the largest of their scores.
     """
-    highest = max(scores, default=0.0)
+    largest = max(map(abs, scores), default=0.0)
     shade = [0.0] * len(text)
     for (start, end), score in zip(spans, scores, strict=True):
         for i in range(start, end):
-            shade[i] = max(shade[i], score / highest if highest > 0 else 0.0)
+            shade[i] = max(shade[i], score / largest if largest > 0 else 0.0, key=abs)
     shown = Text()
     for (strength, newline), run in groupby(zip(text, shade, strict=True), key=lambda pair: (pair[1], pair[0] == "\n")):
-        shown.append("".join(character for character, _ in run), style=None if newline else _style(strength))
+        style = None if newline else Style(color=ink(strength), bgcolor=background(strength))
+        shown.append("".join(character for character, _ in run), style=style)
     return shown
-
-
-def _style(strength: float) -> Style:
-    red, green, blue = (round(a + (b - a) * strength) for a, b in zip(_LIGHT, _DARK, strict=True))
-    return Style(color="#ffffff" if strength > 0.6 else "#000000", bgcolor=f"rgb({red},{green},{blue})")
 
 
 def highest(text: str, spans: Sequence[Span], columns: dict[str, Sequence[float]], count: int = 5) -> Table:

@@ -22,6 +22,12 @@ def test_a_character_of_two_tokens_has_the_higher_score():
     assert backgrounds(text)["x"].red == 0
 
 
+def test_scores_below_zero_are_red():
+    shades = backgrounds(shaded("ab", [(0, 1), (1, 2)], [-2.0, 1.0]))
+    assert shades["a"].red > shades["a"].green
+    assert shades["b"].green > shades["b"].red
+
+
 def test_no_score_at_all_and_no_token():
     assert shaded("ab", [(0, 2)], [0.0]).plain == "ab"
     assert shaded("ab", [], []).plain == "ab"
