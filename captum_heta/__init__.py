@@ -1,7 +1,16 @@
 """HETA (Hessian-Enhanced Token Attribution) for Captum."""
 
 from captum_heta.attr import HETA, HETATerms, LLMTokenAttribution, LLMTokenAttributionResult
+from captum_heta.comparison import Comparison, compare
 
-__all__ = ["HETA", "HETATerms", "LLMTokenAttribution", "LLMTokenAttributionResult", "__version__"]
+__all__ = [
+    "HETA",
+    "Comparison",
+    "HETATerms",
+    "LLMTokenAttribution",
+    "LLMTokenAttributionResult",
+    "__version__",
+    "compare",
+]
 
 __version__ = "0.1.0"

@@ -1,8 +1,10 @@
-"""The command line: ``captum-heta explain``."""
+"""The command line: ``captum-heta explain`` and ``captum-heta compare``."""
 
 import json
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,7 +15,11 @@ from rich.console import Console
 from torch import Tensor
 
 from captum_heta.attr import HETA, LLMTokenAttribution
+from captum_heta.comparison import Comparison
+from captum_heta.comparison import compare as compare_methods
+from captum_heta.comparison.shown import show_comparison
 from captum_heta.demo import examples, load_model
+from captum_heta.methods import METHODS, named_methods
 from captum_heta.terminal import highest, shaded
 from captum_heta.text import token_spans
 
@@ -42,27 +48,83 @@ def explain(
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
 ) -> None:
     """Shade a prompt's tokens by their HETA scores, and list the highest with their terms."""
-    console, errors = Console(highlight=False), Console(stderr=True, highlight=False)
-    try:
+    with _errors_told(debug):
         report = _explain(prompt, target, model, curvature, dtype)
         if json_file is not None:
             json_file.write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    _show(report, Console(highlight=False))
+    _wrote(json_file)
+
+
+@app.command()
+def compare(
+    prompt: Annotated[
+        str | None, typer.Argument(help="The text to explain; an example of the embedded model if left out.")
+    ] = None,
+    methods: Annotated[str, typer.Option(help=f"Separated by commas: {', '.join(METHODS)}.")] = "heta,ig,ablation",
+    target: Annotated[
+        str | None, typer.Option(help="The continuation to explain; the model's likeliest token if left out.")
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(help="A Hugging Face id or folder; the embedded model if left out.")
+    ] = None,
+    dtype: Annotated[str, typer.Option(help="Of the weights of --model: float32 or bfloat16.")] = "float32",
+    html_file: Annotated[Path | None, typer.Option("--html", help="Write a page of it to this file too.")] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write all scores to this file too.")] = None,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+) -> None:
+    """Shade a prompt's tokens by the scores of several methods, one under the other."""
+    with _errors_told(debug):
+        found = _compare(prompt, methods, target, model, dtype)
+        if json_file is not None:
+            found.save(json_file)
+        if html_file is not None:
+            html_file.write_text(found.to_html(), encoding="utf-8")
+    show_comparison(found, Console(highlight=False))
+    _wrote(html_file)
+    _wrote(json_file)
+    if not found.results:
+        raise typer.Exit(1)
+
+
+@contextmanager
+def _errors_told(debug: bool) -> Iterator[None]:
+    """An error ends the command with its message, and without a traceback unless ``debug``."""
+    try:
+        yield
     except (ValueError, TypeError, RuntimeError, OSError) as error:
         if debug:
             raise
+        errors = Console(stderr=True, highlight=False)
         errors.print("Error:", style="bold red", end=" ")
         errors.print(str(error), markup=False)
         raise typer.Exit(1) from None
-    _show(report, console)
-    if json_file is not None:
-        errors.print(f"Wrote {json_file}", markup=False)
+
+
+def _wrote(file: Path | None) -> None:
+    if file is not None:
+        Console(stderr=True, highlight=False).print(f"Wrote {file}", markup=False)
+
+
+def _compare(prompt: str | None, methods: str, target: str | None, name: str | None, dtype: str) -> Comparison:
+    model, tokenizer = _load(name, dtype)
+    prompt, target = _example(prompt, target)
+    inp = TextTokenInput(prompt, tokenizer, skip_tokens=list(tokenizer.all_special_ids))
+    outputs = _outputs(model, inp.inp_tensor, tokenizer, prompt, target)
+    named = named_methods([method.strip() for method in methods.split(",")], model)
+    return compare_methods(named, tokenizer, inp, outputs, show_progress=name is not None and sys.stderr.isatty())
+
+
+def _example(prompt: str | None, target: str | None) -> tuple[str, str | None]:
+    if prompt is not None:
+        return prompt, target
+    item = next(examples(1))
+    return item.prompt, target or item.target
 
 
 def _explain(prompt: str | None, target: str | None, name: str | None, curvature: str, dtype: str) -> dict[str, Any]:
     model, tokenizer = _load(name, dtype)
-    if prompt is None:
-        item = next(examples(1))
-        prompt, target = item.prompt, target or item.target
+    prompt, target = _example(prompt, target)
     inp = TextTokenInput(prompt, tokenizer, skip_tokens=list(tokenizer.all_special_ids))
     outputs = _outputs(model, inp.inp_tensor, tokenizer, prompt, target)
     start = time.perf_counter()

@@ -7,6 +7,7 @@ from typer.testing import CliRunner
 
 from captum_heta import HETA, LLMTokenAttribution
 from captum_heta.cli import app
+from captum_heta.comparison import Comparison
 from captum_heta.demo import examples
 
 PROMPT = "Anna lives in Rome. Ben lives in Oslo.\nQuestion: Where does Ben live?\nAnswer:"
@@ -95,6 +96,53 @@ def test_debug_shows_the_traceback():
         CliRunner().invoke(app, ["explain", PROMPT, "--curvature", "newton", "--debug"], catch_exceptions=False)
 
 
-def test_help_names_the_command():
+def test_help_names_the_commands():
     result = CliRunner().invoke(app, ["--help"])
     assert "explain" in result.output
+    assert "compare" in result.output
+
+
+class TestCompare:
+    def run(self, *arguments):
+        return CliRunner().invoke(app, ["compare", *arguments])
+
+    def test_shades_the_prompt_once_a_method(self, tmp_path):
+        html, saved = tmp_path / "page.html", tmp_path / "scores.json"
+        result = self.run(
+            PROMPT, "--methods", "normxlogit, ablation,rollout", "--html", str(html), "--json", str(saved)
+        )
+        assert result.exit_code == 0, result.output
+        for name in ("NormXLogit", "Feature Ablation", "Attention Rollout", "Spearman", "page.html", "scores.json"):
+            assert name in result.output
+        assert result.output.count("Where does Ben live?") == 3
+        found = Comparison.load(saved)
+        assert found.names == ["NormXLogit", "Feature Ablation", "Attention Rollout"]
+        assert found.target == " Oslo"
+        assert html.read_text() == found.to_html()
+
+    def test_an_example_of_the_embedded_model_without_a_prompt(self):
+        result = self.run("--methods", "normxlogit")
+        assert result.exit_code == 0, result.output
+        assert next(examples(1)).prompt.split(".")[0] in " ".join(result.output.split())
+
+    def test_a_method_that_fails_is_told(self):
+        # Captum's gradient SHAP asks for baselines
+        result = self.run(PROMPT, "--methods", "gradient_shap,normxlogit")
+        assert result.exit_code == 0
+        assert "Gradient SHAP" in result.output
+        assert "Error" in result.output
+        assert self.run(PROMPT, "--methods", "gradient_shap").exit_code == 1
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            (("--methods", "hetta"), "There is no method 'hetta'; there are heta, ig"),
+            (("--methods", "normxlogit", "--html", "no/such/page.html"), "No such file or directory"),
+            (("--methods", "normxlogit", "--target", ""), "The target '' encodes to no token"),
+        ],
+    )
+    def test_errors_are_one_message_and_no_traceback(self, arguments, message):
+        result = self.run(PROMPT, *arguments)
+        assert result.exit_code == 1
+        assert message in " ".join(result.output.split())
+        assert "Traceback" not in result.output

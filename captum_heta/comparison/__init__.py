@@ -1,0 +1,6 @@
+"""Several attribution methods side by side."""
+
+from captum_heta.comparison.result import Comparison, Failure
+from captum_heta.comparison.run import compare
+
+__all__ = ["Comparison", "Failure", "compare"]

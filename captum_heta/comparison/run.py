@@ -1,0 +1,151 @@
+"""Several attribution methods on one prompt and one target: ``compare``."""
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from captum.attr import (
+    Attribution,
+    InterpretableInput,
+    LLMAttribution,
+    LLMAttributionResult,
+    LLMGradientAttribution,
+    TextTemplateInput,
+    TextTokenInput,
+)
+from torch import Tensor
+
+from captum_heta.attr import LLMTokenAttribution, TokenAttribution
+from captum_heta.attr._captum import NullProgress, progress
+from captum_heta.comparison.result import Comparison, Failure
+from captum_heta.text import Span, spans_of_ids, value_spans
+
+# As Captum generates a target when none is given: greedily.
+_GENERATION = {"max_new_tokens": 25, "do_sample": False, "temperature": None, "top_p": None}
+
+# Prompt and target to a score for each feature of the input.
+PlainMethod = Callable[[str, str], Any]
+
+
+def compare(
+    methods: Mapping[str, Any],
+    tokenizer: Any,
+    inp: str | InterpretableInput,
+    target: str | Tensor | None = None,
+    *,
+    gen_args: dict[str, Any] | None = None,
+    options: Mapping[str, Mapping[str, Any]] | None = None,
+    show_progress: bool = False,
+) -> Comparison:
+    """Explain one target by several methods, each through Captum's LLM interface.
+
+    A method that fails is reported under its name, and the others go on.
+
+    Args:
+        methods: by the name that each has in tables: an attribution method of this package or of Captum, made with a
+            model; one that is wrapped already (`LLMTokenAttribution`, `LLMAttribution`, `LLMGradientAttribution`); or
+            any function of prompt and target, two texts, that returns a score for each feature of ``inp``.
+        tokenizer: the tokenizer of the models.
+        inp: a TextTokenInput or TextTemplateInput; or text, whose tokens except the special ones are the features.
+        target: what is explained, as text or token ids (K,). None lets the first method's model generate it, once.
+        gen_args: arguments of ``model.generate``; only without ``target``. None generates greedily, as Captum does.
+        options: by the name of a method, arguments of its ``attribute``, such as ``{"IG": {"n_steps": 20}}``.
+        show_progress: show a progress bar of the methods.
+
+    Raises:
+        TypeError: for something that is no attribution method, and an input of another kind.
+        ValueError: if there are no methods, options for none of them, or nothing to explain.
+
+    Example::
+
+        >>> methods = {"HETA": HETA(model), "Ablation": FeatureAblation(model)}
+        >>> compare(methods, tokenizer, "Anna lives in Rome. Anna lives in", " Rome").plot()
+    """
+    if not methods:
+        raise ValueError("There are no methods to compare.")
+    options = options or {}
+    unknown = [name for name in options if name not in methods]
+    if unknown:
+        raise ValueError(f"options are for {unknown[0]!r}, which is not among the methods {', '.join(methods)}.")
+    if isinstance(inp, str):
+        inp = TextTokenInput(inp, tokenizer, skip_tokens=list(tokenizer.all_special_ids))
+    if not isinstance(inp, TextTokenInput | TextTemplateInput):
+        raise TypeError(f"inp must be text, a TextTokenInput or a TextTemplateInput, got {type(inp).__name__}.")
+    wrapped = {name: _wrapped(name, method, tokenizer) for name, method in methods.items()}
+    outputs = _outputs(wrapped, tokenizer, inp, target, gen_args)
+    prompt, places = _places(inp, tokenizer)
+    found = Comparison(prompt, places, list(inp.values), tokenizer.decode(outputs))
+    with progress(desc="methods", total=len(wrapped)) if show_progress else NullProgress() as bar:
+        for name, method in wrapped.items():
+            start = time.perf_counter()
+            try:
+                result = _attributed(method, inp, prompt, outputs, tokenizer, dict(options.get(name, {})))
+            except Exception as error:  # of whatever kind: it is another method's, and told
+                found.failures[name] = Failure(type(error).__name__, str(error))
+            else:
+                found.results[name] = result
+            found.seconds[name] = time.perf_counter() - start
+            bar.update(1)
+    return found
+
+
+def _wrapped(name: str, method: Any, tokenizer: Any) -> Any:
+    if isinstance(method, LLMAttribution | LLMGradientAttribution):
+        return method
+    if isinstance(method, TokenAttribution):
+        return LLMTokenAttribution(method, tokenizer)
+    if isinstance(method, LLMGradientAttribution.SUPPORTED_METHODS):
+        return LLMGradientAttribution(method, tokenizer)
+    if isinstance(method, LLMAttribution.SUPPORTED_METHODS):
+        return LLMAttribution(method, tokenizer)
+    if isinstance(method, Attribution) or not callable(method):
+        raise TypeError(
+            f"{name!r} is a {type(method).__name__}, which Captum does not wrap for language models. Pass a method of "
+            "captum_heta, one that LLMAttribution or LLMGradientAttribution supports, or a function of prompt and "
+            "target."
+        )
+    return method
+
+
+def _outputs(wrapped: Mapping[str, Any], tokenizer: Any, inp: Any, target: Any, gen_args: Any) -> Tensor:
+    """The output's token ids (K,)."""
+    if target is not None:
+        if gen_args is not None:
+            raise ValueError("gen_args generate a target: pass them or a target, not both.")
+        ids = tokenizer.encode(target, add_special_tokens=False) if isinstance(target, str) else target
+        outputs = torch.as_tensor(ids, dtype=torch.long)
+        if outputs.ndim != 1 or outputs.numel() == 0:
+            raise ValueError(f"target must be text or token ids (K,) of at least one token, got {target!r}.")
+        return outputs
+    model = next((method.model for method in wrapped.values() if hasattr(method, "model")), None)
+    if model is None:
+        raise ValueError("Without a model there is nothing to generate a target with: pass a target.")
+    ids = inp.inp_tensor if isinstance(inp, TextTokenInput) else torch.tensor([tokenizer.encode(inp.to_model_input())])
+    ids = ids.to(model.device)
+    generated = model.generate(ids, attention_mask=torch.ones_like(ids), **(gen_args or _GENERATION))
+    outputs = generated[0, ids.shape[1] :].cpu()
+    if outputs.numel() == 0:
+        raise ValueError("The model generated nothing: there is no output to explain. Pass a target.")
+    return outputs
+
+
+def _places(inp: Any, tokenizer: Any) -> tuple[str, list[list[Span]]]:
+    """The prompt, and the characters of each feature in it."""
+    if isinstance(inp, TextTokenInput):
+        text, spans = spans_of_ids(inp.inp_tensor[0].tolist(), tokenizer)
+        kept = [True] * len(spans) if inp.itp_mask is None else inp.itp_mask[0].tolist()
+        return text, [[span] for span, keep in zip(spans, kept, strict=True) if keep]
+    return inp.to_model_input(), value_spans(inp)
+
+
+def _attributed(
+    method: Any, inp: Any, prompt: str, outputs: Tensor, tokenizer: Any, options: dict[str, Any]
+) -> LLMAttributionResult:
+    if isinstance(method, LLMAttribution | LLMGradientAttribution):
+        return method.attribute(inp, target=outputs, **options)
+    scores = torch.as_tensor(method(prompt, tokenizer.decode(outputs), **options)).detach()
+    if tuple(scores.shape) != (len(inp.values),):
+        raise ValueError(f"expected a score for each of the {len(inp.values)} features, got {tuple(scores.shape)}.")
+    labels = [tokenizer.decode(token) for token in outputs[:, None]]
+    return LLMAttributionResult(input_tokens=list(inp.values), output_tokens=labels, seq_attr=scores, inp=inp)
