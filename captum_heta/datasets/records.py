@@ -1,0 +1,177 @@
+"""Records of JSON, JSON Lines and text, whose fields are checked when they are read."""
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from captum_heta.datasets.example import Example
+from captum_heta.text import Span
+
+LINE = "text"  # the field of a line of plain text, as the library `datasets` calls it
+
+
+@dataclass(frozen=True)
+class Record:
+    """One record of a data set. Every method that reads a field raises ValueError if it is not as it should be.
+
+    Attributes:
+        fields: the record itself.
+        where: names the file and the record in messages.
+    """
+
+    fields: Mapping[str, Any]
+    where: str
+
+    def error(self, field: str, problem: str) -> ValueError:
+        """An error that names the file, the record and the field."""
+        return ValueError(f"{self.where}: the field {field!r} {problem}")
+
+    def verbatim(self, field: str) -> str:
+        """A text that is not blank, as it is: spans count its characters."""
+        value = self._typed(field, "a text", lambda value: isinstance(value, str))
+        if not value.strip():
+            raise self.error(field, "is blank, expected a text.")
+        return value
+
+    def text(self, field: str) -> str:
+        """A text that is not blank, without white space around it."""
+        return self.verbatim(field).strip()
+
+    def integer(self, field: str) -> int:
+        """A whole number."""
+        return self._typed(field, "a whole number", _is_integer)
+
+    def texts(self, field: str) -> list[str]:
+        """Texts, none of them blank, without white space around them."""
+
+        def valid(values: Any) -> bool:
+            return isinstance(values, list) and all(isinstance(value, str) and value.strip() for value in values)
+
+        return [value.strip() for value in self._typed(field, "a list of texts that are not blank", valid)]
+
+    def integers(self, field: str) -> list[int]:
+        """A list of whole numbers, which may be empty."""
+        return self._typed(field, "a list of whole numbers", lambda value: isinstance(value, list) and _are(value))
+
+    def span(self, field: str, prompt: str) -> Span:
+        """The characters [start, end) of ``prompt``."""
+        value = self._typed(field, "a pair [start, end]", lambda value: isinstance(value, list) and _are(value, 2))
+        return self._inside(field, value, prompt)
+
+    def spans(self, field: str, prompt: str) -> tuple[Span, ...]:
+        """Character ranges [start, end) of ``prompt``, at least one, in the order in which they start."""
+
+        def valid(values: Any) -> bool:
+            return isinstance(values, list) and all(isinstance(value, list) and _are(value, 2) for value in values)
+
+        values = self._typed(field, "a list of pairs [start, end]", valid)
+        if not values:
+            raise self.error(field, "is empty, expected at least one pair [start, end].")
+        return tuple(sorted({self._inside(field, value, prompt) for value in values}))
+
+    def _typed(self, field: str, expected: str, valid: Callable[[Any], bool]) -> Any:
+        if field not in self.fields:
+            known = ", ".join(map(repr, self.fields)) or "none"
+            raise self.error(field, f"is missing, expected {expected}; the fields there are {known}.")
+        if not valid(self.fields[field]):
+            raise self.error(field, f"must be {expected}, got {self.fields[field]!r:.200}.")
+        return self.fields[field]
+
+    def _inside(self, field: str, value: list[int], prompt: str) -> Span:
+        start, end = value
+        if not 0 <= start < end <= len(prompt):
+            raise self.error(
+                field, f"has the span {value}, expected 0 <= start < end <= {len(prompt)}, the prompt's characters."
+            )
+        return start, end
+
+
+def _is_integer(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _are(values: list[Any], count: int | None = None) -> bool:
+    return len(values) == (len(values) if count is None else count) and all(map(_is_integer, values))
+
+
+def of_file(file: Path, key: str | None = None) -> list[Record]:
+    """The records of a JSON, JSON Lines or text file, numbered from 1 in messages.
+
+    JSON and JSON Lines are told apart by what is in the file: the suffix of published files is sometimes wrong. Of a
+    ``.txt`` file each line is a record with the one field ``text``. Blank lines are skipped.
+
+    Args:
+        file: what to read, UTF-8.
+        key: where the list is, if the JSON is an object that holds it; None if it is the list.
+
+    Raises:
+        ValueError: if the file is not of these formats, a record is no JSON object, or there are none.
+    """
+    try:
+        content = file.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{file} must be UTF-8 text: {error}.") from error
+    if file.suffix == ".txt":
+        return of_rows([{LINE: line} for line in content.split("\n") if line.strip()], str(file))
+    rows = _parsed(content, file)
+    if isinstance(rows, dict):
+        rows = rows.get(key, [rows])  # a single line of JSON Lines is an object, too
+    if not isinstance(rows, list):
+        raise ValueError(f"{file} must hold a list of records{f' under {key!r}' if key else ''}, got {rows!r:.200}.")
+    return of_rows(rows, str(file))
+
+
+def of_rows(rows: Iterable[Any], where: str) -> list[Record]:
+    """The records of rows that are there already; ``where`` names their source.
+
+    Raises:
+        ValueError: if a row is no mapping, or there are none.
+    """
+    records = []
+    for number, row in enumerate(rows, start=1):
+        if not isinstance(row, Mapping):
+            raise ValueError(f"{where}, record {number}: must be an object with named fields, got {row!r:.200}.")
+        name = f" (id {row['id']!r})" if "id" in row else ""
+        records.append(Record(row, f"{where}, record {number}{name}"))
+    if not records:
+        raise ValueError(f"{where} holds no records.")
+    return records
+
+
+def are_lines(records: list[Record]) -> bool:
+    """Whether the records are lines of plain text."""
+    return set(records[0].fields) == {LINE}
+
+
+def with_unique_ids(examples: list[Example], source: str | Path) -> list[Example]:
+    """The examples themselves.
+
+    Raises:
+        ValueError: if two have the same id.
+    """
+    seen = set()
+    for example in examples:
+        if example.id in seen:
+            raise ValueError(f"{source} has two records with the id {example.id!r}: ids must be unique.")
+        seen.add(example.id)
+    return examples
+
+
+def _parsed(content: str, file: Path) -> Any:
+    try:
+        return json.loads(content)
+    except json.JSONDecodeError as error:
+        whole = error
+    rows: list[Any] = []
+    # not splitlines(), which also cuts at characters that JSON allows inside of a text
+    for number, line in enumerate(content.split("\n"), start=1):
+        try:
+            if line.strip():
+                rows.append(json.loads(line))
+        except json.JSONDecodeError as error:
+            if not rows:
+                raise ValueError(f"{file} is neither JSON nor JSON Lines: {whole}.") from whole
+            raise ValueError(f"{file}, line {number} is not JSON: {error}.") from error
+    return rows
