@@ -6,7 +6,6 @@ from typing import Any
 from captum.attr import (
     FeatureAblation,
     KernelShap,
-    LayerGradientShap,
     LayerGradientXActivation,
     LayerIntegratedGradients,
     Lime,
@@ -35,7 +34,6 @@ METHODS: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "heta": ("HETA", HETA),
     "ig": ("Integrated Gradients", _of_embeddings(LayerIntegratedGradients)),
     "gxa": ("Gradient x Activation", _of_embeddings(LayerGradientXActivation)),
-    "gradient_shap": ("Gradient SHAP", _of_embeddings(LayerGradientShap)),
     "ablation": ("Feature Ablation", FeatureAblation),
     "shapley": ("Shapley Value Sampling", ShapleyValueSampling),
     "lime": ("LIME", Lime),

@@ -10,19 +10,34 @@ from rich.text import Text
 from captum_heta.shading import background, ink
 from captum_heta.text import Span
 
+# A terminal obeys control characters: it moves the cursor or changes its colours. Unicode has pictures of them.
+_PICTURES = {code: 0x2400 + code for code in range(32) if chr(code) not in "\n\t"} | {127: 0x2421}
+_PICTURES |= dict.fromkeys(range(128, 160), 0xFFFD)  # but none of these
+
+
+def visible(text: str) -> str:
+    r"""``text`` with a picture, as long, for each control character except newline and tab.
+
+    >>> visible("a\x1b[1mb")
+    'a␛[1mb'
+    """
+    return text.translate(_PICTURES)
+
 
 def shaded(text: str, spans: Sequence[Span], scores: Sequence[float]) -> Text:
     """``text`` with the characters of each span on green, darker for a higher score, or on red for one below 0.
 
-    Tokens that share a character (the bytes of an emoji) give it the largest of their scores.
+    Tokens that share a character (the bytes of an emoji) give it the largest of their scores. One without characters
+    (a special token) has no part in the scale. Control characters are shown as pictures.
     """
-    largest = max(map(abs, scores), default=0.0)
+    scored = zip(spans, scores, strict=True)
+    largest = max((abs(score) for (start, end), score in scored if start < end), default=0.0)
     shade = [0.0] * len(text)
     for (start, end), score in zip(spans, scores, strict=True):
         for i in range(start, end):
             shade[i] = max(shade[i], score / largest if largest > 0 else 0.0, key=abs)
-    shown = Text()
-    for (strength, newline), run in groupby(zip(text, shade, strict=True), key=lambda pair: (pair[1], pair[0] == "\n")):
+    shown, characters = Text(), zip(visible(text), shade, strict=True)
+    for (strength, newline), run in groupby(characters, key=lambda pair: (pair[1], pair[0] == "\n")):
         style = None if newline else Style(color=ink(strength), bgcolor=background(strength))
         shown.append("".join(character for character, _ in run), style=style)
     return shown
@@ -44,4 +59,5 @@ def _in_context(text: str, start: int, end: int, width: int = 20) -> Text:
     before = text[max(0, start - width) : start]
     if start > width:
         before = "..." + before[before.find(" ") + 1 :]
-    return Text.assemble((before.replace("\n", " "), "dim"), (text[start:end].replace("\n", " "), "bold"))
+    before, token = (visible(part).replace("\n", " ") for part in (before, text[start:end]))
+    return Text.assemble((before, "dim"), (token, "bold"))

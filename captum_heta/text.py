@@ -49,6 +49,17 @@ def spans_of_ids(ids: Sequence[int], tokenizer: Any) -> tuple[str, list[Span]]:
     return text, _decoded_spans(text, list(ids), tokenizer)
 
 
+def continuation(prompt: str, target: str, tokenizer: Any) -> list[int]:
+    """The token ids of ``target`` as they follow those of ``prompt``.
+
+    Some tokenizers put a space before every text they are given: the target is then tokenized behind the prompt.
+    """
+    before, whole = list(tokenizer.encode(prompt)), list(tokenizer.encode(prompt + target))
+    if whole[: len(before)] == before:
+        return whole[len(before) :]
+    return list(tokenizer.encode(target, add_special_tokens=False))
+
+
 def sentence_spans(text: str) -> list[Span]:
     """The characters [start, end) of each sentence, with the white space after it.
 

@@ -9,6 +9,7 @@ from captum_heta import HETA, LLMTokenAttribution
 from captum_heta.cli import app
 from captum_heta.comparison import Comparison
 from captum_heta.demo import examples
+from captum_heta.methods import METHODS
 
 PROMPT = "Anna lives in Rome. Ben lives in Oslo.\nQuestion: Where does Ben live?\nAnswer:"
 
@@ -125,13 +126,13 @@ class TestCompare:
         assert result.exit_code == 0, result.output
         assert next(examples(1)).prompt.split(".")[0] in " ".join(result.output.split())
 
-    def test_a_method_that_fails_is_told(self):
-        # Captum's gradient SHAP asks for baselines
-        result = self.run(PROMPT, "--methods", "gradient_shap,normxlogit")
+    def test_a_method_that_fails_is_told(self, monkeypatch):
+        monkeypatch.setitem(METHODS, "broken", ("Broken", lambda model: lambda prompt, target: [1.0]))
+        result = self.run(PROMPT, "--methods", "broken,normxlogit")
         assert result.exit_code == 0
-        assert "Gradient SHAP" in result.output
-        assert "Error" in result.output
-        assert self.run(PROMPT, "--methods", "gradient_shap").exit_code == 1
+        assert "Broken" in result.output
+        assert "ValueError: expected a score for each" in result.output
+        assert self.run(PROMPT, "--methods", "broken").exit_code == 1
 
     @pytest.mark.parametrize(
         ("arguments", "message"),

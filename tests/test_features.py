@@ -71,3 +71,17 @@ def test_windows_overlap_by_half():
     assert features.windows(4, 0.0) == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
     assert features.windows(10, 0.5) == features.windows(None, 0.5) == [list(range(10))]
     assert Features(()).windows(None, 0.5) == []
+
+
+def test_mean_of_rows():
+    features = Features(((0, 2), (), (1,)))
+    scores = torch.tensor([[1.0, -5.0, 2.0, 9.0], [0.0, 0.5, 1.0, 9.0]])
+    assert features.mean(scores).tolist() == [[1.5, 0.0, -5.0], [0.5, 0.0, 0.5]]
+
+
+@given(assignments)
+def test_mean_of_what_was_spread_is_itself(assignment):
+    features = built(assignment)
+    scores = torch.arange(1.0, 6.0)
+    expected = [score if group else 0.0 for score, group in zip(scores.tolist(), features.groups, strict=True)]
+    assert features.mean(features.spread(scores, len(assignment))).tolist() == expected

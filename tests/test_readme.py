@@ -9,6 +9,7 @@ import matplotlib as mpl
 import pytest
 
 from captum_heta.demo import load_model
+from captum_heta.methods import METHODS
 from captum_heta.testing.architectures import CONFIGS
 
 ROOT = Path(__file__).parent.parent
@@ -16,16 +17,24 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.filterwarnings("ignore:.*non-interactive.*:UserWarning")
-def test_python_of_the_readme_runs():
+def test_python_of_the_readme_runs(tmp_path, monkeypatch):
     mpl.use("Agg")
+    monkeypatch.chdir(tmp_path)
     blocks = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
-    assert len(blocks) == 2
+    assert len(blocks) == 3
     names = {}
-    for block in blocks:  # the second goes on from the first
+    for block in blocks:  # each goes on from the one before
         exec(block, names)
     assert names["scores"].shape == names["ids"].shape
     answer = names["tokenizer"].decode(names["ids"][0, names["scores"][0].argmax()])
     assert answer.strip() == "Oslo"
+    assert not names["found"].failures
+    assert (tmp_path / "found.json").exists()
+
+
+def test_table_of_methods_has_all_that_the_command_knows():
+    table = README[README.index("| name | method |") : README.index("Any function of prompt and target")]
+    assert set(METHODS) <= set(re.findall(r"`([a-z_]+)`", table))
 
 
 def test_table_of_models_is_the_tested_ones():

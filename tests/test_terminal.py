@@ -2,7 +2,7 @@ import io
 
 from rich.console import Console
 
-from captum_heta.terminal import highest, shaded
+from captum_heta.terminal import highest, shaded, visible
 
 
 def backgrounds(text):
@@ -44,3 +44,17 @@ def test_highest_lists_in_order_after_the_words_before():
         ["...[b]lives", "in", "a", "very", "small", "2", "1e-05"],
         ["Anna", "[b]", "0.5", "2"],
     ]
+
+
+def test_a_token_without_characters_has_no_part_in_the_scale():
+    assert backgrounds(shaded("a", [(0, 0), (0, 1)], [9.0, 1.0]))["a"].red == 0
+
+
+def test_control_characters_are_pictures_that_keep_their_places():
+    text = shaded("a\x1b[1m\x00\x7f\x9b\tb", [(0, 5), (5, 10)], [1.0, -1.0])
+    assert text.plain == "a␛[1m␀␡\ufffd\tb"
+    assert list(backgrounds(text)) == ["a␛[1m", "␀␡\ufffd\tb"]
+    assert visible("é\n\t🎉") == "é\n\t🎉"
+    console = Console(width=80, record=True, file=io.StringIO())
+    console.print(highest("a\x1b[1m b\x07", [(6, 8)], {"score": [1.0]}))
+    assert console.export_text().splitlines()[1].split() == ["a␛[1m", "b␇", "1"]

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from transformers import ByT5Tokenizer
 
 from captum_heta.demo import load_model
-from captum_heta.text import token_spans, value_spans
+from captum_heta.text import sentence_spans, spans_of_ids, token_spans, value_spans
 
 FAST = load_model()[1]
 SLOW = ByT5Tokenizer()  # in Python, one token a byte, and no offsets
@@ -84,3 +84,50 @@ def test_padding_template_falls_back_to_the_only_occurrence():
 def test_template_that_hides_a_value_is_an_error():
     with pytest.raises(ValueError, match="does not show where its value 'ab' is"):
         value_spans(TextTemplateInput(lambda value: f"{len(value)} characters", ["ab"]))
+
+
+@given(words)
+@example(" Ben")
+@example("a  b\n🎉 é")
+def test_spans_of_ids_are_those_of_the_text_that_was_encoded(text):
+    text = text.removeprefix(" ")  # the tokenizer puts one there itself
+    assert spans_of_ids(FAST.encode(text), FAST) == (text, token_spans(text, FAST)[1])
+
+
+def test_ids_that_no_text_encodes_to_have_spans_too():
+    ids = [FAST.bos_token_id, *FAST.encode("i", add_special_tokens=False), FAST.convert_tokens_to_ids("n")]
+    assert FAST.encode("in") != ids
+    assert spans_of_ids(ids, FAST) == (" in", [(0, 0), (1, 2), (2, 3)])
+
+
+def test_spans_of_ids_of_a_tokenizer_without_offsets():
+    assert spans_of_ids(SLOW.encode("aé b"), SLOW) == ("aé b", [(0, 1), (1, 2), (1, 2), (2, 3), (3, 4), (0, 0)])
+
+
+@given(st.text(st.sampled_from("ab.!? \n\t\"')]。\uff01\u2019\u00a0"), max_size=30))
+def test_sentences_cover_all_but_white_space_in_order(text):
+    spans = sentence_spans(text)
+    assert all(start < end and text[start:end].strip() for start, end in spans)
+    ends = [0, *(end for _, end in spans)]
+    starts = [*(start for start, _ in spans), len(text)]
+    for end, start in zip(ends, starts, strict=True):
+        assert end <= start
+        assert not text[end:start].strip()
+
+
+@pytest.mark.parametrize(
+    ("text", "sentences"),
+    [
+        ("", []),
+        (" \n\n", []),
+        ("No end", ["No end"]),
+        ("Ann left. Ben? He stayed!", ["Ann left. ", "Ben? ", "He stayed!"]),
+        ('"Go." He went.) Then  \nnight', ['"Go." ', "He went.) ", "Then  \n", "night"]),
+        ("At 3.14 p.m. it rained", ["At 3.14 p.m. ", "it rained"]),
+        ("What?!  Yes", ["What?!  ", "Yes"]),
+        ("一。二\uff01三", ["一。", "二\uff01", "三"]),
+        ("\n\nQuestion: x\nAnswer:", ["Question: x\n", "Answer:"]),
+    ],
+)
+def test_sentences_end_at_marks_and_lines(text, sentences):
+    assert [text[start:end] for start, end in sentence_spans(text)] == sentences

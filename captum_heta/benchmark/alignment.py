@@ -1,108 +1,64 @@
 """Do the methods find the sentence that holds the answer? ``python -m captum_heta.benchmark.alignment``.
 
-Runs HETA, each of its terms, three of Captum's methods and random scores on held-out examples of the embedded model,
-where the evidence is known, and prints a Markdown table.
+Runs HETA in its modes, each of its terms, every other method by name, and random scores on held-out examples of the
+embedded model, where the evidence is known, and prints a Markdown table.
 """
 
 import argparse
-import time
-from collections.abc import Callable
+from collections.abc import Sequence
 from typing import Any
 
 import torch
-from captum.attr import (
-    FeatureAblation,
-    LayerGradientXActivation,
-    LayerIntegratedGradients,
-    LLMAttribution,
-    LLMGradientAttribution,
-    TextTokenInput,
-)
 from torch import Tensor
 
-from captum_heta.attr import HETA, LLMTokenAttribution
-from captum_heta.datasets import Example
+from captum_heta.attr import HETA
+from captum_heta.benchmark.gold import gold
+from captum_heta.comparison import Comparison, compare
 from captum_heta.demo import examples, load_model
-from captum_heta.features import Features
+from captum_heta.methods import METHODS, named_methods
 from captum_heta.metrics import alignment_f1, dsa, top1_hit
-from captum_heta.text import token_spans
 
-# One example in, named rows of scores (F,) out: HETA's call also gives its terms.
-Method = Callable[[TextTokenInput, Tensor], dict[str, Tensor]]
-
-
-def methods(model: Any, tokenizer: Any, seed: int) -> list[Method]:
-    """The methods to compare, through Captum's interfaces."""
-    embeddings = model.get_input_embeddings()
-    heta = LLMTokenAttribution(HETA(model), tokenizer)
-    captum = {
-        "Feature Ablation": LLMAttribution(FeatureAblation(model), tokenizer),
-        "Integrated Gradients (50)": LLMGradientAttribution(LayerIntegratedGradients(model, embeddings), tokenizer),
-        "Gradient x Activation": LLMGradientAttribution(LayerGradientXActivation(model, embeddings), tokenizer),
-    }
-    generator = torch.Generator().manual_seed(seed)
-
-    def exact(inp: TextTokenInput, target: Tensor) -> dict[str, Tensor]:
-        result = heta.attribute(inp, target, curvature="exact", seed=seed)
-        terms = {
-            "HETA: semantic flow alone": result.terms.semantic_flow,
-            "HETA: curvature alone": result.terms.curvature,
-            "HETA: information alone": result.terms.information,
-        }
-        return {"HETA (exact)": result.seq_attr} | {name: term[0] for name, term in terms.items()}
-
-    def mode(name: str) -> Method:
-        return lambda inp, target: {f"HETA ({name})": heta.attribute(inp, target, curvature=name, seed=seed).seq_attr}
-
-    def wrapped(name: str) -> Method:
-        return lambda inp, target: {name: captum[name].attribute(inp, target).seq_attr.detach()}
-
-    def random(inp: TextTokenInput, target: Tensor) -> dict[str, Tensor]:
-        return {"random": torch.rand(inp.n_itp_features, generator=generator)}
-
-    modes = [mode(name) for name in ("low_rank", "gauss_newton", "fisher")]
-    return [exact, *modes, *(wrapped(name) for name in captum), random]
+MODES = ("exact", "low_rank", "gauss_newton", "fisher")
+RANDOM = "random"
 
 
-def gold(item: Example, tokenizer: Any, inp: TextTokenInput) -> tuple[Tensor, Tensor]:
-    """Which features of ``inp`` lie in the evidence and in the distractors, each (F,) bool."""
-    _, spans = token_spans(item.prompt, tokenizer)
-    marked = Features.of_spans([item.evidence, item.distractors], spans)
-    kept = torch.ones(len(spans), dtype=torch.bool) if inp.itp_mask is None else inp.itp_mask[0]
-    evidence, distractors = (torch.zeros(len(spans), dtype=torch.bool) for _ in range(2))
-    evidence[list(marked.groups[0])] = True
-    distractors[list(marked.groups[1])] = True
-    return evidence[kept], distractors[kept]
-
-
-def run(count: int, seed: int) -> dict[str, list[float]]:
+def run(count: int, seed: int, names: Sequence[str] = tuple(METHODS)) -> dict[str, list[float]]:
     """Mean DSA, F1, top-1 hit and seconds of each method over ``count`` examples."""
     model, tokenizer = load_model()
+    generator = torch.Generator().manual_seed(seed)
+    heta = {f"HETA ({mode})": {"curvature": mode, "seed": seed} for mode in MODES} if "heta" in names else {}
+    methods: dict[str, Any] = {name: HETA(model) for name in heta}
+    methods |= named_methods([name for name in names if name != "heta"], model)
     rows: dict[str, list[list[float]]] = {}
-    compared = methods(model, tokenizer, seed)
+    torch.manual_seed(seed)  # of which Captum's methods draw; this is a command
     for item in examples(count, seed):
-        inp = TextTokenInput(item.prompt, tokenizer, skip_tokens=[tokenizer.bos_token_id])
-        target = torch.tensor(tokenizer.encode(item.target, add_special_tokens=False))
-        evidence, distractors = gold(item, tokenizer, inp)
-        for method in compared:
-            start = time.perf_counter()
-            found = method(inp, target)
-            seconds = time.perf_counter() - start
-            for name, scores in found.items():
-                quality = (
-                    dsa(scores, evidence, distractors),
-                    alignment_f1(scores, evidence),
-                    top1_hit(scores, evidence),
-                )
-                rows.setdefault(name, []).append([*(value.item() for value in quality), seconds])
+        found = compare(methods, tokenizer, item.prompt, item.target, options=heta)
+        if found.failures:
+            raise RuntimeError(f"{item.id}: {found.failures}")
+        marked = gold(item, found.spans)
+        scored = _scores(found) | {RANDOM: (torch.rand(len(found.tokens), generator=generator), 0.0)}
+        for name, (scores, seconds) in scored.items():
+            quality = (dsa(scores, *marked), alignment_f1(scores, marked[0]), top1_hit(scores, marked[0]))
+            rows.setdefault(name, []).append([*(value.item() for value in quality), seconds])
     return {name: torch.tensor(values).mean(0).tolist() for name, values in rows.items()}
 
 
+def _scores(found: Comparison) -> dict[str, tuple[Tensor, float]]:
+    """Scores (F,) and seconds of each method, and after ``exact`` HETA's terms, which took no time of their own."""
+    scores = {}
+    for name, row in zip(found.names, found.matrix("none"), strict=True):
+        scores[name] = (row, found.seconds[name])
+        if name == "HETA (exact)":
+            for term, values in found.results[name].terms._asdict().items():
+                scores[f"HETA: {term.replace('_', ' ')} alone"] = (values[0], 0.0)
+    return scores
+
+
 def table(rows: dict[str, list[float]]) -> str:
-    """A Markdown table. The seconds of a term are left out: it was computed with the others."""
+    """A Markdown table. What takes no time of its own has no seconds."""
     lines = ["| method | DSA | F1 | top-1 hit | seconds |", "|---|---:|---:|---:|---:|"]
     for name, (mass, f1, hit, seconds) in rows.items():
-        spent = "" if "alone" in name else f"{seconds:.3f}"
+        spent = f"{seconds:.3f}" if seconds else ""
         lines.append(f"| {name} | {mass:+.2f} | {f1:.2f} | {hit:.2f} | {spent} |")
     return "\n".join(lines)
 
@@ -114,8 +70,11 @@ def main() -> None:
     parser.add_argument(
         "--seed", type=int, default=0, help="of the prompts, the probes and the random scores (default: 0)"
     )
+    parser.add_argument(
+        "--methods", default=",".join(METHODS), help=f"separated by commas (default: all, {', '.join(METHODS)})"
+    )
     arguments = parser.parse_args()
-    print(table(run(arguments.examples, arguments.seed)))
+    print(table(run(arguments.examples, arguments.seed, arguments.methods.split(","))))
 
 
 if __name__ == "__main__":

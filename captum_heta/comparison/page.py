@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
+from captum_heta.comparison.words import particulars
 from captum_heta.visualization import html_text
 
 if TYPE_CHECKING:
@@ -19,11 +20,13 @@ h1 { font-size: 1.4rem; overflow-wrap: anywhere; }
 h2 { font-size: 1.05rem; margin: 1.6rem 0 .4rem; }
 h2 small, .note { color: #555; font-weight: normal; font-size: .85rem; }
 .text { border: 1px solid #ddd; border-radius: 4px; padding: .6rem .8rem; line-height: 1.8; }
+.text p { margin: 0; }
 .failure { border-left: 4px solid #b3261e; padding: .2rem .8rem; overflow-wrap: anywhere; }
 .wide { overflow-x: auto; }
-table { border-collapse: collapse; font-size: .9rem; }
-th, td { padding: .25rem .6rem; border: 1px solid #ddd; text-align: right; }
-th { text-align: left; font-weight: 600; }
+table { border-collapse: collapse; font-size: .85rem; }
+th, td { padding: .25rem .35rem; border: 1px solid #ddd; text-align: right; white-space: nowrap; }
+th { font-weight: 600; }
+th[scope=row] { text-align: left; white-space: normal; overflow-wrap: anywhere; min-width: 6rem; }
 """
 
 
@@ -38,9 +41,9 @@ def comparison_page(comparison: "Comparison") -> str:
     if names:
         for name, row in zip(names, comparison.matrix("none").tolist(), strict=True):
             text = html_text(comparison.prompt, comparison.spans, comparison.spread(row))
-            body += [_heading(comparison, name), f'<div class="text">{text}</div>']
+            body += [_heading(name, particulars(comparison, name, row)), f'<div class="text">{text}</div>']
     for name, failure in comparison.failures.items():
-        body += [_heading(comparison, name), f'<p class="failure">{escape(str(failure))}</p>']
+        body += [_heading(name, f"{comparison.seconds[name]:.2f} s"), f'<p class="failure">{escape(str(failure))}</p>']
     if len(names) > 1:
         shared = min(5, count)
         body += ["<h2>Rank correlation of the magnitudes (Spearman)</h2>", _table(names, comparison.spearman(), ".2f")]
@@ -54,14 +57,15 @@ def comparison_page(comparison: "Comparison") -> str:
     )
 
 
-def _heading(comparison: "Comparison", name: str) -> str:
-    return f"<h2>{escape(name)} <small>{comparison.seconds[name]:.2f} s</small></h2>"
+def _heading(name: str, note: str) -> str:
+    return f"<h2>{escape(name)} <small>{escape(note)}</small></h2>"
 
 
 def _table(names: Sequence[str], values: Tensor, form: str) -> str:
-    head = "".join(f'<th scope="col">{escape(name)}</th>' for name in names)
+    """Columns have the numbers of the rows, as many names side by side are wider than a screen."""
+    head = "".join(f'<th scope="col" title="{escape(name)}">{i}</th>' for i, name in enumerate(names, start=1))
     rows = [
-        f'<tr><th scope="row">{escape(name)}</th>' + "".join(f"<td>{value:{form}}</td>" for value in row) + "</tr>"
-        for name, row in zip(names, values.tolist(), strict=True)
+        f'<tr><th scope="row">{i} {escape(name)}</th>' + "".join(f"<td>{value:{form}}</td>" for value in row) + "</tr>"
+        for i, (name, row) in enumerate(zip(names, values.tolist(), strict=True), start=1)
     ]
     return f'<div class="wide"><table><tr><td></td>{head}</tr>{"".join(rows)}</table></div>'

@@ -5,7 +5,8 @@ from rich.table import Table
 from rich.text import Text
 
 from captum_heta.comparison.result import Comparison
-from captum_heta.terminal import shaded
+from captum_heta.comparison.words import particulars
+from captum_heta.terminal import shaded, visible
 
 
 def show_comparison(comparison: Comparison, console: Console) -> None:
@@ -13,12 +14,13 @@ def show_comparison(comparison: Comparison, console: Console) -> None:
     console.print(f"Why {comparison.target!r}?", markup=False)
     names = comparison.names
     if names:
+        console.print("Darker green: a higher score; red: below 0. Each method has its own scale.", style="dim")
         for name, row in zip(names, comparison.matrix("none").tolist(), strict=True):
-            _heading(console, name, comparison.seconds[name])
+            _heading(console, name, particulars(comparison, name, row))
             console.print(shaded(comparison.prompt, comparison.spans, comparison.spread(row)))
     for name, failure in comparison.failures.items():
-        _heading(console, name, comparison.seconds[name])
-        console.print(str(failure), markup=False, style="red")
+        _heading(console, name, f"{comparison.seconds[name]:.2f} s")
+        console.print(visible(str(failure)), markup=False, style="red")
     if len(names) > 1:
         console.print("\nRank correlation of the magnitudes (Spearman)", style="bold")
         table = Table(box=None, pad_edge=False, header_style="bold")
@@ -30,5 +32,5 @@ def show_comparison(comparison: Comparison, console: Console) -> None:
         console.print(table)
 
 
-def _heading(console: Console, name: str, seconds: float) -> None:
-    console.print(Text.assemble("\n", (name, "bold"), (f"  {seconds:.2f} s", "dim")))
+def _heading(console: Console, name: str, note: str) -> None:
+    console.print(Text.assemble("\n", (name, "bold"), (f"  {visible(note)}", "dim")))

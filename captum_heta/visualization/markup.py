@@ -10,6 +10,12 @@ from captum_heta.shading import background, ink
 from captum_heta.text import Span
 from captum_heta.visualization.pieces import Piece, peak, pieces, strength
 
+# Each line has the direction of its own script, and a printed page has the shades that white letters need.
+_STYLE = (
+    "white-space: pre-wrap; overflow-wrap: anywhere; unicode-bidi: plaintext; "
+    "-webkit-print-color-adjust: exact; print-color-adjust: exact"
+)
+
 
 def html_text(text: str, spans: Sequence[Span], scores: Sequence[float]) -> str:
     """``text`` as an HTML paragraph, each piece on its shade and with its score as tooltip.
@@ -27,7 +33,7 @@ def html_text(text: str, spans: Sequence[Span], scores: Sequence[float]) -> str:
     parts = pieces(text, spans, scores)
     largest = peak(parts)
     shown = "".join(_shown(part, largest) for part in parts)
-    return f'<p dir="auto" style="white-space: pre-wrap; overflow-wrap: anywhere">{shown}</p>'
+    return f'<p dir="auto" style="{_STYLE}">{shown}</p>'
 
 
 def _shown(part: Piece, largest: float) -> str:

@@ -77,6 +77,15 @@ def peak(parts: Sequence[Piece]) -> float:
     return max((abs(part.score) for part in parts if part.score is not None), default=0.0)
 
 
+def darkest(parts: Sequence[Piece]) -> str:
+    """The score of the darkest shade, in words.
+
+    >>> darkest([Piece("a", -0.25), Piece("b", None)]), darkest([])
+    ('darkest 0.25', 'all 0')
+    """
+    return f"darkest {peak(parts):.3g}" if peak(parts) else "all 0"
+
+
 def strength(score: float | None, largest: float) -> float:
     """The score from -1 to 1, where 1 is ``largest``, the `peak`; 0 if there is none."""
     return score / largest if score and largest else 0.0

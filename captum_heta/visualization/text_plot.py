@@ -7,7 +7,7 @@ from captum.attr import LLMAttributionResult
 
 from captum_heta.text import Span
 from captum_heta.visualization.page import SIZES, Block, Page
-from captum_heta.visualization.pieces import Piece, peak, pieces
+from captum_heta.visualization.pieces import Piece, darkest, pieces
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -79,8 +79,7 @@ def plot_text(
     blocks = [] if title is None else [Block([Piece(title, None)], gap=0.5, weight="bold")]
     for name, scores in rows.items():
         parts = pieces(text, spans, scores)
-        heading = f"{name}, darkest {peak(parts):.3g}" if peak(parts) else f"{name}, all 0"
-        blocks += [Block([Piece(heading, None)], gap=0.0, weight="bold"), Block(parts, gap=0.75)]
+        blocks += [Block([Piece(f"{name}, {darkest(parts)}", None)], gap=0.0, weight="bold"), Block(parts, gap=0.75)]
     if ax is None:
         page = Page(blocks, width or 10.0, SIZES[0])
         fig, ax = plt.subplots(figsize=(page.width, page.height), facecolor="white")

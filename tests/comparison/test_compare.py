@@ -274,7 +274,7 @@ def test_a_plain_function_with_other_lengths_fails_alone(model, tokenizer, token
 @pytest.mark.parametrize("name", METHODS)
 def test_every_named_method_explains_the_embedded_model(name, model, tokenizer):
     quick = {
-        "heta": QUICK, "ig": {"n_steps": 3}, "gradient_shap": {"baselines": torch.zeros(1, 8, dtype=torch.long)},
+        "heta": QUICK, "ig": {"n_steps": 3},
         "shapley": {"n_samples": 1}, "lime": {"n_samples": 10}, "kernel_shap": {"n_samples": 10},
         "reagent": {"max_steps": 2}, "contextcite": {"n_samples": 8},
     }  # fmt: skip

@@ -51,6 +51,7 @@ def test_html_shades_and_wraps():
     (_, paragraph), *spans = read.tags
     assert paragraph["dir"] == "auto"
     assert "white-space: pre-wrap" in paragraph["style"]
+    assert "unicode-bidi: plaintext" in paragraph["style"]
     assert [attributes["style"] for _, attributes in spans] == [
         "background:#005a28;color:#ffffff",
         "background:#af1423;color:#ffffff",

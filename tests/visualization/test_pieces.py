@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from captum_heta.demo import load_model
 from captum_heta.text import token_spans
 from captum_heta.visualization import Piece, pieces
-from captum_heta.visualization.pieces import peak, strength
+from captum_heta.visualization.pieces import darkest, peak, strength
 
 TOKENIZER = load_model()[1]
 
@@ -79,3 +79,8 @@ def test_strength_is_a_share_of_the_largest_magnitude():
 def test_what_cannot_be_shown_is_an_error(spans, scores, message):
     with pytest.raises(ValueError, match=re.escape(message)):
         pieces("abc", spans, scores)
+
+
+def test_darkest_is_the_largest_magnitude_in_words():
+    assert darkest([Piece("a", 1.0), Piece("b", -1234.5), Piece(" ", None)]) == "darkest 1.23e+03"
+    assert darkest([Piece("a", 0.0)]) == darkest([]) == "all 0"
