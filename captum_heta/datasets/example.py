@@ -20,6 +20,7 @@ class Example:
         id: unique in its data set.
         source: where the example comes from.
         licence: the licence of its text.
+        paraphrase: a prompt that says the same in other words, if there is one.
     """
 
     prompt: str
@@ -29,3 +30,4 @@ class Example:
     id: str
     source: str
     licence: str
+    paraphrase: str | None = None

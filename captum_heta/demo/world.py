@@ -111,7 +111,14 @@ class Fact:
 
     def state(self, rng: random.Random) -> str:
         """A sentence that states the fact, in one of its wordings."""
-        return rng.choice(RELATIONS[self.relation].statements).format(name=self.name, value=self.value)
+        return self._worded(rng.choice(RELATIONS[self.relation].statements))
+
+    def restate(self, sentence: str) -> str:
+        """The sentence that states the fact in its other wording."""
+        return next(other for other in map(self._worded, RELATIONS[self.relation].statements) if other != sentence)
+
+    def _worded(self, statement: str) -> str:
+        return statement.format(name=self.name, value=self.value)
 
     def ask(self, for_name: bool) -> tuple[str, str]:
         """The question and its answer, asking for the name or for the value."""
@@ -145,6 +152,7 @@ def example(seed: int, index: int) -> Example:
     asked = rng.choice(held_out)
     sentences = [fact.state(rng) for fact in facts]
     question, answer = facts[asked].ask(for_name=rng.random() < 0.5)
+    restated = [fact.restate(sentence) for fact, sentence in zip(facts, sentences, strict=True)]
     starts = [sum(len(s) + 1 for s in sentences[:i]) for i in range(len(sentences))]
     spans = [(start, start + len(s)) for start, s in zip(starts, sentences, strict=True)]
     return Example(
@@ -155,4 +163,5 @@ def example(seed: int, index: int) -> Example:
         id=f"demo-{seed}-{index}",
         source=SOURCE,
         licence=LICENCE,
+        paraphrase=prompt_of(restated, question),
     )

@@ -1,6 +1,33 @@
-"""How good attributions are, as functions of tensors."""
+"""How good attributions are: a number for each example, from attributions alone or from a model's predictions."""
 
 from captum_heta.metrics.agreement import spearman, top_k_overlap
-from captum_heta.metrics.alignment import alignment_f1, dsa, top1_hit
+from captum_heta.metrics.alignment import alignment_f1, dsa, mass_on, top1_hit
+from captum_heta.metrics.captum_inputs import explained_under_noise, gated_log_probs
+from captum_heta.metrics.decoding import decoding_stability
+from captum_heta.metrics.hard_faithfulness import comprehensiveness, sufficiency
+from captum_heta.metrics.noise import noisy_embeddings
+from captum_heta.metrics.paraphrase import aligned_words, paraphrase_consistency, word_scores
+from captum_heta.metrics.soft_faithfulness import hellinger, soft_nc, soft_ns
+from captum_heta.metrics.stability import gaussian_sensitivity
 
-__all__ = ["alignment_f1", "dsa", "spearman", "top1_hit", "top_k_overlap"]
+__all__ = [
+    "aligned_words",
+    "alignment_f1",
+    "comprehensiveness",
+    "decoding_stability",
+    "dsa",
+    "explained_under_noise",
+    "gated_log_probs",
+    "gaussian_sensitivity",
+    "hellinger",
+    "mass_on",
+    "noisy_embeddings",
+    "paraphrase_consistency",
+    "soft_nc",
+    "soft_ns",
+    "spearman",
+    "sufficiency",
+    "top1_hit",
+    "top_k_overlap",
+    "word_scores",
+]

@@ -7,6 +7,20 @@ import torch
 from torch import Tensor
 
 
+def mass_on(attributions: Tensor, mask: Tensor) -> Tensor:
+    """Share of the attribution on some features.
+
+    Args:
+        attributions: (..., F).
+        mask: (..., F) bool, the features.
+
+    Returns:
+        (...), in [0, 1]; 0 where all attributions are 0.
+    """
+    mass = attributions.abs()
+    return (mass * mask).sum(-1) / mass.sum(-1).clamp(min=torch.finfo(mass.dtype).tiny)
+
+
 def dsa(attributions: Tensor, evidence: Tensor, distractors: Tensor) -> Tensor:
     """Share of the attribution on the evidence minus the share on the distractors (Pramanik et al. 2026, section 5).
 
@@ -18,26 +32,37 @@ def dsa(attributions: Tensor, evidence: Tensor, distractors: Tensor) -> Tensor:
     Returns:
         (...), in [-1, 1]; 0 where all attributions are 0.
     """
-    mass = attributions.abs()
-    share = mass / mass.sum(-1, keepdim=True).clamp(min=torch.finfo(mass.dtype).tiny)
-    return (share * evidence).sum(-1) - (share * distractors).sum(-1)
+    return mass_on(attributions, evidence) - mass_on(attributions, distractors)
 
 
-def alignment_f1(attributions: Tensor, evidence: Tensor) -> Tensor:
-    """F1 of the features with the largest attributions, as many as the evidence has, against the evidence.
-
-    Precision, recall and F1 are then the same number.
+def alignment_f1(attributions: Tensor, evidence: Tensor, threshold: float | None = None) -> Tensor:
+    """F1 of the features with the largest attributions against the evidence.
 
     Args:
         attributions: (..., F).
         evidence: (..., F) bool, at least one True in each example.
+        threshold: the features whose attribution is at least this part of the example's largest are taken, in (0, 1];
+            none where all attributions are 0. None takes as many features as the evidence has, the earlier of equal
+            ones; precision, recall and F1 are then the same number.
 
     Returns:
         (...), in [0, 1].
+
+    Raises:
+        ValueError: if ``threshold`` is not in (0, 1].
     """
-    count = evidence.sum(-1, keepdim=True)
-    rank = attributions.abs().argsort(dim=-1, descending=True, stable=True).argsort(dim=-1)
-    return ((rank < count) & evidence).sum(-1) / count[..., 0]
+    magnitudes = attributions.abs()
+    if threshold is None:
+        rank = magnitudes.argsort(dim=-1, descending=True, stable=True).argsort(dim=-1)
+        taken = rank < evidence.sum(-1, keepdim=True)
+    elif 0 < threshold <= 1:
+        taken = (magnitudes >= threshold * magnitudes.amax(-1, keepdim=True)) & (magnitudes > 0)
+    else:
+        raise ValueError(
+            f"threshold is a part of the largest attribution and must be in (0, 1], got {threshold}. None takes as "
+            "many features as the evidence has."
+        )
+    return 2 * (taken & evidence).sum(-1) / (taken.sum(-1) + evidence.sum(-1))
 
 
 def top1_hit(attributions: Tensor, evidence: Tensor) -> Tensor:

@@ -101,6 +101,16 @@ class LanguageModel:
         places = lengths[:, None] - count + torch.arange(count, device=ids.device) - kept[0]
         return logits.gather(1, places[..., None].expand(-1, -1, logits.shape[-1])).log_softmax(-1)
 
+    def log_probs_of_embeddings(self, embeds: Tensor, position_ids: Tensor) -> Tensor:
+        """Next-token log-probabilities (B, V) after input embeddings (B, S, d) at positions (S,)."""
+        arguments: dict[str, Any] = {"logits_to_keep": 1}
+        if "use_cache" in self._arguments:
+            arguments["use_cache"] = False
+        if self.takes_position_ids:
+            arguments["position_ids"] = position_ids.expand(len(embeds), -1)
+        found = self.model(inputs_embeds=embeds, **arguments).logits[:, -1]
+        return found.to(embeds.device, torch.promote_types(found.dtype, torch.float32)).log_softmax(-1)
+
     def check_depth(self, layer: int) -> None:
         """Raise ValueError unless there are states after so many layers."""
         if not 0 <= layer <= self.n_layers:

@@ -1,0 +1,99 @@
+"""From what a person passes to a metric to prompts without padding, their scores and their embeddings, all checked."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from captum_heta.attr.inputs import Prompt, check_length, prompts
+from captum_heta.models import Batch, LanguageModel
+
+
+@dataclass(frozen=True, eq=False)
+class ScoredPrompt:
+    """One row of a batch, without its padding.
+
+    Attributes:
+        prompt: its tokens.
+        embeds: (n, d), their embeddings.
+        scores: (n,), magnitudes of their attributions, 0 for tokens that are not free; float64.
+        free: (n,) bool, the tokens that may be masked.
+    """
+
+    prompt: Prompt
+    embeds: Tensor
+    scores: Tensor
+    free: Tensor
+
+
+def language_model(model: Any) -> LanguageModel:
+    """The view of a model.
+
+    Raises:
+        TypeError: if it does not predict the next token.
+    """
+    lm = LanguageModel(model)
+    if not lm.generates:
+        raise TypeError(
+            f"{type(model).__name__} does not predict the next token, which this metric reads: load the model with "
+            "AutoModelForCausalLM."
+        )
+    return lm
+
+
+def scored_prompts(
+    lm: LanguageModel, inputs: Any, attributions: Any, additional_forward_args: Any, fixed: Tensor | None
+) -> list[ScoredPrompt]:
+    """The rows of a batch.
+
+    Args:
+        lm: the model.
+        inputs: (B, n) token ids.
+        attributions: (B, n), what padding has is not read.
+        additional_forward_args: as in `captum_heta.HETA.attribute`.
+        fixed: bool that broadcasts to (B, n), tokens that are never masked; None for none.
+
+    Raises:
+        ValueError: naming the argument that does not fit and what would.
+    """
+    rows = prompts(lm, inputs, additional_forward_args, None)
+    if not isinstance(attributions, Tensor) or attributions.shape != inputs.shape:
+        form = tuple(attributions.shape) if isinstance(attributions, Tensor) else type(attributions).__name__
+        raise ValueError(f"attributions must be a tensor of the inputs' shape {tuple(inputs.shape)}, got {form}.")
+    magnitudes = attributions.detach().to(inputs.device, torch.float64).abs()
+    free = ~_like(fixed, inputs)
+    found = []
+    for i, row in enumerate(rows):
+        check_length(lm, len(row.ids))
+        scores = magnitudes[i, row.places]
+        if not scores.isfinite().all():
+            raise ValueError(f"attributions in row {i} are not all finite: the prompt's tokens cannot be ordered.")
+        mine = free[i, row.places]
+        found.append(ScoredPrompt(row, lm.embed(row.ids), scores * mine, mine))
+    return found
+
+
+def batch_of(lm: LanguageModel, length: int, size: int | None) -> Batch:
+    """How many copies of a prompt of ``length`` tokens go through the model at once; None fits a memory budget.
+
+    Raises:
+        ValueError: if ``size`` is less than 1.
+    """
+    if size is not None and size < 1:
+        raise ValueError(f"perturbations_per_eval must be at least 1, got {size}. None fits it to a memory budget.")
+    return Batch(size or lm.batch_size(length, 1), chosen=size is not None)
+
+
+def _like(fixed: Any, inputs: Tensor) -> Tensor:
+    if fixed is None:
+        return torch.zeros_like(inputs, dtype=torch.bool)
+    if not isinstance(fixed, Tensor) or fixed.dtype != torch.bool:
+        form = fixed.dtype if isinstance(fixed, Tensor) else type(fixed).__name__
+        raise ValueError(f"fixed must be a bool tensor, True for tokens that are never masked, got {form}.")
+    try:
+        return fixed.to(inputs.device).expand(inputs.shape)
+    except RuntimeError:
+        raise ValueError(
+            f"fixed has shape {tuple(fixed.shape)}, which does not broadcast to the inputs' {tuple(inputs.shape)}."
+        ) from None

@@ -1,0 +1,206 @@
+"""Soft sufficiency and comprehensiveness: the more important a token, the less, or the more, of it is removed.
+
+From Zhao and Aletras (TACL 2023, arXiv 2305.10496), for next-token distributions as in Zhao and Shan (2024,
+arXiv 2402.00794). No threshold decides which tokens count as important.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from captum_heta.metrics.inputs import ScoredPrompt, batch_of, language_model, scored_prompts
+from captum_heta.models import Batch, LanguageModel
+
+
+def soft_ns(
+    model: Any,
+    inputs: Tensor,
+    attributions: Tensor,
+    *,
+    additional_forward_args: Any = None,
+    fixed: Tensor | None = None,
+    n_draws: int = 10,
+    seed: int = 0,
+    relative_to_random: bool = False,
+    perturbations_per_eval: int | None = None,
+) -> Tensor:
+    """Soft normalised sufficiency: how much of the prediction is left when tokens are kept by their importance.
+
+    With a the magnitudes of a prompt's attributions over their maximum, each element of token i's embedding is kept
+    with probability a_i, and set to zero otherwise. With H the Hellinger distance of the next-token distribution from
+    that of the prompt, and H_0 that of a prompt of zeros:
+
+        Soft-NS = max(0, H_0 - H) / H_0
+
+    as a mean over draws, in [0, 1]; larger is better. Attributions of zeros keep nothing and have 0.
+
+    Args:
+        model: a causal language model of Hugging Face transformers.
+        inputs: (B, n) token ids.
+        attributions: (B, n). Signed ones count by magnitude.
+        additional_forward_args: the attention mask (B, n) for padded prompts, or a tuple of it and position ids, or a
+            dictionary with these names. What padding is attributed is not read.
+        fixed: bool that broadcasts to (B, n), True for tokens that are never masked, such as the one that begins every
+            text or an output before the explained one. They stay in the prompt of zeros too, and what they are
+            attributed counts for nothing, the maximum included.
+        n_draws: random masks that are averaged.
+        seed: of all draws, which differ from prompt to prompt. A prompt has the same in every batch and for every
+            method; torch's global random state is not touched.
+        relative_to_random: divide by the mean of as many random attributions, uniform in [0, 1), under the same masks'
+            draws. Random attributions have a ratio of about 1; with few draws it is noisy.
+        perturbations_per_eval: masked copies in one pass; None fits them to a memory budget.
+
+    Returns:
+        (B,). NaN where a prompt of zeros predicts the same as the prompt (all its tokens are fixed, or the model
+        ignores them), up to rounding in the model's precision. With ``relative_to_random``, NaN also where random
+        attributions have 0: nothing is so many times that.
+
+    Raises:
+        TypeError: if the model does not predict the next token.
+        ValueError: for arguments that do not fit; the message says what would.
+    """
+
+    def quality(distances: Tensor, farthest: Tensor) -> Tensor:
+        return (farthest - distances).clamp(min=0) / farthest
+
+    metric = _Metric(lambda importance: importance, quality, n_draws, seed, relative_to_random)
+    return metric.of(model, inputs, attributions, additional_forward_args, fixed, perturbations_per_eval)
+
+
+def soft_nc(
+    model: Any,
+    inputs: Tensor,
+    attributions: Tensor,
+    *,
+    additional_forward_args: Any = None,
+    fixed: Tensor | None = None,
+    n_draws: int = 10,
+    seed: int = 0,
+    relative_to_random: bool = False,
+    perturbations_per_eval: int | None = None,
+) -> Tensor:
+    """Soft normalised comprehensiveness: how far the prediction moves when tokens are removed by their importance.
+
+    As `soft_ns`, but each element of token i's embedding is kept with probability 1 - a_i, and
+
+        Soft-NC = H / H_0
+
+    Not negative; 1 is as far as the prompt of zeros is, and more is possible. Larger is better. Attributions of zeros
+    remove nothing and have 0.
+
+    Args:
+        model: a causal language model of Hugging Face transformers.
+        inputs: (B, n) token ids.
+        attributions: (B, n).
+        additional_forward_args: as there.
+        fixed: as there.
+        n_draws: as there.
+        seed: as there.
+        relative_to_random: as there.
+        perturbations_per_eval: as there.
+
+    Returns:
+        (B,), NaN where `soft_ns` is for the same reasons.
+
+    Raises:
+        TypeError: if the model does not predict the next token.
+        ValueError: for arguments that do not fit; the message says what would.
+    """
+    metric = _Metric(
+        lambda importance: 1 - importance,
+        lambda distances, farthest: distances / farthest,
+        n_draws,
+        seed,
+        relative_to_random,
+    )
+    return metric.of(model, inputs, attributions, additional_forward_args, fixed, perturbations_per_eval)
+
+
+def hellinger(one: Tensor, other: Tensor) -> Tensor:
+    """Hellinger distance of distributions from their log-probabilities, (..., V) and (..., V) to (...), in [0, 1]."""
+    return ((one / 2).exp() - (other / 2).exp()).norm(dim=-1) / math.sqrt(2)
+
+
+class _Metric:
+    """Random masks, and what is made of the distances under them.
+
+    Args:
+        keep: from importances in [0, 1] to the probabilities with which elements are kept.
+        quality: from the distances under masks, and that of the prompt of zeros, to the metric.
+        n_draws: masks.
+        seed: of them.
+        relative: whether to divide by what random attributions have.
+    """
+
+    def __init__(
+        self,
+        keep: Callable[[Tensor], Tensor],
+        quality: Callable[[Tensor, Tensor], Tensor],
+        n_draws: int,
+        seed: int,
+        relative: bool,
+    ) -> None:
+        if n_draws < 1:
+            raise ValueError(f"n_draws must be at least 1, got {n_draws}.")
+        self.keep, self.quality, self.n_draws, self.seed, self.relative = keep, quality, n_draws, seed, relative
+
+    def of(
+        self, model: Any, inputs: Tensor, attributions: Tensor, arguments: Any, fixed: Tensor | None, size: int | None
+    ) -> Tensor:
+        """(B,)."""
+        lm = language_model(model)
+        with lm.evaluating():
+            rows = scored_prompts(lm, inputs, attributions, arguments, fixed)
+            return torch.stack([self._of_row(lm, row, batch_of(lm, len(row.embeds), size)) for row in rows])
+
+    def _of_row(self, lm: LanguageModel, row: ScoredPrompt, batch: Batch) -> Tensor:
+        kept = self.keep(_importances(row.scores, row.free)).expand(self.n_draws, -1)
+        # draws that follow from the prompt: chance then cancels over many prompts, and methods share it on each
+        entropy = np.random.SeedSequence([self.seed, *row.prompt.ids.tolist()])
+        *mask_seeds, scores_seed = entropy.generate_state(self.n_draws + 1).tolist()
+        probabilities, seeds = [torch.zeros_like(kept[:1]), kept], [0, *mask_seeds]
+        if self.relative:
+            generator = torch.Generator().manual_seed(scores_seed)
+            random = torch.rand(kept.shape, generator=generator, dtype=torch.float64).to(kept.device)
+            probabilities.append(self.keep(_importances(random, row.free)))
+            seeds += mask_seeds
+        distances = _distances(lm, row, torch.cat(probabilities), seeds, batch)
+        farthest = distances[0]
+        # two passes over the same prompt in batches of different sizes differ by rounding
+        if farthest <= 10 * torch.finfo(row.embeds.dtype).eps:
+            return torch.full_like(farthest, math.nan)
+        found = self.quality(distances[1:], farthest).unflatten(0, (-1, self.n_draws)).mean(1)
+        if not self.relative:
+            return found[0]
+        return torch.where(found[1] > 0, found[0] / found[1], math.nan)
+
+
+def _importances(scores: Tensor, free: Tensor) -> Tensor:
+    """Scores (..., n) over the maximum of the free tokens', in [0, 1]; 0 where that maximum is 0."""
+    scores = scores * free
+    most = scores.amax(-1, keepdim=True)
+    return torch.where(most > 0, scores / most, 0)
+
+
+def _distances(lm: LanguageModel, row: ScoredPrompt, kept: Tensor, seeds: list[int], batch: Batch) -> Tensor:
+    """Distances (R,) from the prompt's prediction when elements are kept with probabilities (R, n)."""
+    positions = row.prompt.position_ids
+    whole = lm.log_probs_of_embeddings(row.embeds[None], positions)
+    kept = torch.where(row.free, kept, 1)
+
+    def distances(draws: Sequence[int]) -> Tensor:
+        # masks are made here, a batch of them at a time: all would take as much memory as all copies
+        copies = [torch.where(_uniform(row.embeds, seeds[draw]) < kept[draw, :, None], row.embeds, 0) for draw in draws]
+        return hellinger(lm.log_probs_of_embeddings(torch.stack(copies), positions), whole)
+
+    return torch.cat(batch.run(range(len(seeds)), distances))
+
+
+def _uniform(like: Tensor, seed: int) -> Tensor:
+    """Uniform in [0, 1), of the shape of ``like``; drawn on the CPU, so that every device has the same."""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.rand(like.shape, generator=generator, dtype=torch.float32).to(like.device)
