@@ -193,6 +193,10 @@ class LLMTokenAttribution(LLMAttribution):
 
     def _labels(self, outputs: Tensor) -> list[str]:
         try:
-            return pretty_tokens(outputs, self.tokenizer)
+            # Captum encodes the decoded output again, and loses its way if that gives other tokens
+            again = self.tokenizer.encode(self.tokenizer.decode(outputs), add_special_tokens=False)
+            if list(again) == outputs.tolist():
+                return pretty_tokens(outputs, self.tokenizer)
         except NO_OFFSETS:  # which Captum's labels are made from
-            return [self.tokenizer.decode(token).strip() for token in outputs[:, None]]
+            pass
+        return [self.tokenizer.decode(token).strip() for token in outputs[:, None]]

@@ -53,6 +53,14 @@ def test_labels_are_captums(demo, tokens, result):
     assert result.seq_attr.shape == captum.seq_attr.shape
 
 
+def test_each_output_token_has_a_label_though_the_output_does_not_encode_back(demo, llm, tokens):
+    emoji = demo[1].encode("\N{GRINNING FACE}", add_special_tokens=False)
+    outputs = torch.tensor([emoji[1], emoji[0], emoji[1]])  # bytes that are no text
+    assert demo[1].encode(demo[1].decode(outputs), add_special_tokens=False) != outputs.tolist()
+    labels = llm.attribute(tokens, target=outputs, curvature="fisher").output_tokens
+    assert len(labels) == 3
+
+
 def test_output_probs_are_the_models(demo, result):
     model, tokenizer = demo
     prompt, output = tokenizer.encode(PROMPT), tokenizer.encode(" Oslo.", add_special_tokens=False)

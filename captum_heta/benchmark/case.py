@@ -1,0 +1,109 @@
+"""One example as a model sees it: its tokens, the output that is explained, and where the evidence is."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from captum.attr import TextTokenInput
+from torch import Tensor
+
+from captum_heta.benchmark.gold import gold
+from captum_heta.datasets import Example
+from captum_heta.text import Span, continuation, token_spans
+
+
+class UnfitError(Exception):
+    """Why an example has no place in a benchmark."""
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """An example for one model. B is 1, n its tokens, F those of them that are no special tokens.
+
+    Attributes:
+        example: with its prompt as it was cut.
+        inp: the prompt for Captum.
+        spans: the characters [start, end) of each feature, F of them.
+        output: (1,), the explained token id: the onset of the target, or what the model predicts.
+        fixed: (1, n) bool, the special tokens, which are no features.
+        evidence: (F,) bool.
+        distractors: (F,) bool.
+    """
+
+    example: Example
+    inp: TextTokenInput
+    spans: list[Span]
+    output: Tensor
+    fixed: Tensor
+    evidence: Tensor
+    distractors: Tensor
+
+    @property
+    def ids(self) -> Tensor:
+        """(1, n)."""
+        return self.inp.inp_tensor
+
+    def spread(self, scores: Tensor) -> Tensor:
+        """Scores of the features (F,) as those of all tokens (1, n), 0 for special ones."""
+        found = torch.zeros(self.fixed.shape, dtype=torch.float64)
+        found[~self.fixed] = scores.detach().double().cpu()
+        return found
+
+
+def case_of(item: Example, tokenizer: Any, choose: Callable[[Tensor], int], most: int | None) -> Case:
+    """The case of an example.
+
+    Args:
+        item: the example.
+        tokenizer: of the model.
+        choose: from the prompt's token ids (1, n) to the output that is explained if the example has no target.
+        most: longer prompts lose tokens at their start, so that the question and the answer's cue stay.
+
+    Raises:
+        UnfitError: if that cuts into the evidence, or the prompt or its target has no token.
+    """
+    item = _cut(item, tokenizer, most)
+    inp = TextTokenInput(item.prompt, tokenizer, skip_tokens=list(tokenizer.all_special_ids))
+    if inp.n_itp_features == 0:
+        raise UnfitError("its prompt has no token")
+    ids, spans = token_spans(item.prompt, tokenizer)
+    kept = torch.ones(1, len(ids), dtype=torch.bool) if inp.itp_mask is None else inp.itp_mask
+    features = [span for span, keep in zip(spans, kept[0].tolist(), strict=True) if keep]
+    if item.target is None:
+        output = choose(inp.inp_tensor)
+    else:
+        following = continuation(item.prompt, item.target, tokenizer)
+        if not following:
+            raise UnfitError(f"its target {item.target!r} has no token")
+        output = following[0]
+    return Case(item, inp, features, torch.tensor([output]), ~kept, *gold(item, features))
+
+
+def _cut(item: Example, tokenizer: Any, most: int | None) -> Example:
+    """The example with as much of the end of its prompt as has ``most`` tokens."""
+    prompt, start = item.prompt, 0
+    while most is not None:
+        _, spans = token_spans(prompt[start:], tokenizer)
+        excess = len(spans) - most
+        if excess <= 0:
+            break
+        visible = [first for first, last in spans if last > first]
+        if excess >= len(visible):
+            raise UnfitError(f"its prompt does not fit {most} tokens")
+        start += visible[excess] or 1
+    if start == 0:
+        return item
+    if any(first < start for first, _ in item.evidence):
+        raise UnfitError(f"its evidence is not in the last {most} tokens of its prompt")
+    return replace(
+        item,
+        prompt=prompt[start:],
+        evidence=_moved(item.evidence, start),
+        distractors=_moved(item.distractors, start),
+    )
+
+
+def _moved(spans: Sequence[Span], start: int) -> tuple[Span, ...]:
+    """What of the spans is from ``start`` on."""
+    return tuple((max(first - start, 0), last - start) for first, last in spans if last > start)

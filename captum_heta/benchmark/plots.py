@@ -1,0 +1,53 @@
+"""Bar plots of a report."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from captum_heta.benchmark.measures import MEASURES
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from captum_heta.benchmark.report import Cell, Report
+
+_FIRST, _OTHER = "#1b7837", "#a6dba0"
+
+
+def bar_plots(report: "Report", folder: Path) -> list[Path]:
+    """A file ``METRIC.png`` for each metric with values: a panel a data set, a bar a row, with its 95% interval."""
+    from matplotlib.figure import Figure
+
+    cells, written = report.cells(), []
+    for metric in report.metrics:
+        panels = [[cell for cell in cells if cell.metric == metric and cell.data == data] for data in report.data]
+        panels = [panel for panel in panels if any(cell.value.n for cell in panel)]
+        if not panels:
+            continue
+        # not pyplot, which would need closing and a display's backend
+        figure = Figure(figsize=(1.5 + 3.5 * len(panels), 1.0 + 0.3 * len(report.methods)), layout="constrained")
+        axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+        for axis, panel in zip(axes, panels, strict=True):
+            _bars(axis, panel)
+        measure = MEASURES[metric]
+        figure.suptitle(f"{measure.title} ({measure.better} is better)", fontsize=11)
+        path = folder / f"{metric}.png"
+        figure.savefig(path, dpi=150)
+        written.append(path)
+    return written
+
+
+def _bars(axis: "Axes", panel: "list[Cell]") -> None:
+    names = [cell.method for cell in panel]
+    means = [cell.value.mean for cell in panel]
+    errors = [
+        [max(0.0, cell.value.mean - cell.value.low) for cell in panel],
+        [max(0.0, cell.value.high - cell.value.mean) for cell in panel],
+    ]
+    colors = [_FIRST if i == 0 else _OTHER for i in range(len(panel))]
+    axis.barh(range(len(panel)), means, xerr=errors, color=colors, error_kw={"elinewidth": 1, "capsize": 2})
+    axis.set_yticks(range(len(panel)), names, fontsize=9)
+    axis.axvline(0, color="#444444", linewidth=0.8)
+    axis.set_title(panel[0].data, fontsize=10)
+    axis.spines[["top", "right"]].set_visible(False)
+    if not axis.yaxis_inverted():  # the first row on top; the panels share their rows
+        axis.invert_yaxis()

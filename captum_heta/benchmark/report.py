@@ -1,0 +1,175 @@
+"""Tables and plots of a benchmark's lines."""
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from captum_heta.benchmark.measures import MEASURES
+from captum_heta.benchmark.sources import RANDOM
+from captum_heta.benchmark.statistics import Interval, mean_interval
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One metric of one row on one data set.
+
+    Attributes:
+        data: the data set.
+        method: the row.
+        metric: short name of the metric.
+        value: mean over examples.
+        difference: mean of the differences to the first row, on the examples where both have a value.
+        to_random: the mean over that of random scores, on the examples where both have a value; NaN without them.
+    """
+
+    data: str
+    method: str
+    metric: str
+    value: Interval
+    difference: Interval
+    to_random: float
+
+
+@dataclass(frozen=True)
+class Report:
+    """What the lines say.
+
+    Attributes:
+        lines: as `captum_heta.benchmark.runner.Benchmark.results` gives them.
+        metrics: short names of metrics, in the order of the columns.
+    """
+
+    lines: Sequence[dict[str, Any]]
+    metrics: Sequence[str]
+
+    @property
+    def data(self) -> list[str]:
+        """The data sets."""
+        return list(dict.fromkeys(line["data"] for line in self.lines))
+
+    @property
+    def methods(self) -> list[str]:
+        """The rows; the others are compared with the first."""
+        return list(dict.fromkeys(line["method"] for line in self.lines))
+
+    def cells(self) -> list[Cell]:
+        """Every metric of every row."""
+        return [
+            self._cell(data, method, name) for data in self.data for method in self.methods for name in self.metrics
+        ]
+
+    def markdown(self) -> str:
+        """A table for each data set, one of the differences to the first row, and what was left out."""
+        cells = {(cell.data, cell.method, cell.metric): cell for cell in self.cells()}
+        parts = []
+        for data in self.data:
+            metrics = [name for name in self.metrics if any(cells[data, row, name].value.n for row in self.methods)]
+            count = len({line["example"] for line in self.lines if line["data"] == data})
+            parts.append(f"## {data}: {count} examples\n\n{self._values(data, metrics, cells)}")
+            if len(self.methods) > 1:
+                others = f"Differences to {self.methods[0]} on the same examples:"
+                parts.append(f"{others}\n\n{self._differences(data, metrics, cells)}")
+            if reasons := self.left_out(data):
+                parts.append("\n".join(f"* {reason}" for reason in reasons))
+        parts.append(
+            "Means over examples with 95% intervals (bootstrap over examples). ↑ higher is better, ↓ lower is better."
+        )
+        return "\n\n".join(parts) + "\n"
+
+    def write(self, folder: Path) -> list[Path]:
+        """Write ``report.md``, ``report.csv`` and a bar plot of each metric to a folder."""
+        from captum_heta.benchmark.plots import bar_plots
+
+        page, table = folder / "report.md", folder / "report.csv"
+        page.write_text(self.markdown(), encoding="utf-8")
+        with table.open("w", encoding="utf-8", newline="") as file:
+            rows = csv.writer(file)
+            rows.writerow(
+                "data method metric n mean low high difference difference_low difference_high times_random".split()
+            )
+            for cell in self.cells():
+                mean, low, high, n = cell.value
+                rows.writerow(
+                    [cell.data, cell.method, cell.metric, n, mean, low, high, *cell.difference[:3], cell.to_random]
+                )
+        return [page, table, *bar_plots(self, folder)]
+
+    def _cell(self, data: str, method: str, metric: str) -> Cell:
+        values, first = self._values_of(data, method, metric), self._values_of(data, self.methods[0], metric)
+        both = [values[item] - first[item] for item in values if item in first]
+        return Cell(
+            data,
+            method,
+            metric,
+            mean_interval(list(values.values())),
+            mean_interval(both),
+            _ratio(values, self._values_of(data, RANDOM, metric)),
+        )
+
+    def _values_of(self, data: str, method: str, metric: str) -> dict[str, float]:
+        """By example."""
+        found = {
+            line["example"]: line["metrics"][metric]
+            for line in self.lines
+            if line["data"] == data and line["method"] == method and "metrics" in line
+        }
+        return {example: value for example, value in found.items() if value is not None}
+
+    def _values(self, data: str, metrics: Sequence[str], cells: dict[tuple[str, str, str], Cell]) -> str:
+        titles = [f"{MEASURES[name].title} {MEASURES[name].arrow}" for name in metrics]
+        rows = []
+        for method in self.methods:
+            spent = [
+                line["seconds"]
+                for line in self.lines
+                if line["data"] == data and line["method"] == method and "seconds" in line
+            ]
+            seconds = f"{sum(spent) / len(spent):.3f}" if spent else ""
+            rows.append([method, *(_value(cells[data, method, name]) for name in metrics), seconds])
+        return _table(["method", *titles, "seconds"], rows)
+
+    def _differences(self, data: str, metrics: Sequence[str], cells: dict[tuple[str, str, str], Cell]) -> str:
+        rows = [
+            [method, *(_interval(cells[data, method, name].difference, "+") for name in metrics)]
+            for method in self.methods[1:]
+        ]
+        return _table(["method", *(MEASURES[name].title for name in metrics)], rows)
+
+    def left_out(self, data: str) -> list[str]:
+        """Why some examples have no number, and how many."""
+        reasons: dict[str, int] = {}
+        for line in self.lines:
+            if line["data"] == data and "error" in line:
+                told = f"{line['method']} failed: {line['error']}"
+                reasons[told] = reasons.get(told, 0) + 1
+            elif line["data"] == data and "skipped" in line and line["method"] == self.methods[0]:
+                told = f"left out, as {line['skipped']}"
+                reasons[told] = reasons.get(told, 0) + 1
+        return [f"{count} of the examples: {' '.join(told.split())}" for told, count in reasons.items()]
+
+
+def _ratio(values: dict[str, float], random: dict[str, float]) -> float:
+    shared = [item for item in values if item in random]
+    below = sum(random[item] for item in shared)
+    return sum(values[item] for item in shared) / below if below > 0 else float("nan")
+
+
+def _value(cell: Cell) -> str:
+    """The interval and, for metrics that are relative to random scores in the literature, the ratio."""
+    text = _interval(cell.value)
+    soft = cell.metric in ("soft_nc", "soft_ns")
+    return f"{text}, {cell.to_random:.2f}x" if soft and cell.to_random == cell.to_random and cell.value.n else text
+
+
+def _interval(value: Interval, sign: str = "") -> str:
+    if value.n == 0:
+        return ""
+    mean = f"{value.mean:{sign}.3f}"
+    return mean if value.n == 1 else f"{mean} [{value.low:{sign}.3f}, {value.high:{sign}.3f}]"
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -1,0 +1,162 @@
+"""The benchmark: every row on every example, a line of JSON each, from where it was left."""
+
+import random
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from captum.attr import TextTokenInput
+from torch import Tensor
+
+from captum_heta.benchmark.case import Case, UnfitError, case_of
+from captum_heta.benchmark.lines import Key, Shard, merge, read_lines
+from captum_heta.benchmark.measures import MEASURES, Explained
+from captum_heta.benchmark.settings import Settings
+from captum_heta.benchmark.sources import Source, sources
+from captum_heta.comparison import compare
+from captum_heta.datasets import Example
+
+Data = Mapping[str, Sequence[Example]]
+
+
+@dataclass
+class Benchmark:
+    """What is run, on what, and where the lines go.
+
+    Attributes:
+        model: a causal language model.
+        tokenizer: of the model.
+        data: examples by data set.
+        rows: names as in `captum_heta.benchmark.sources.GRAMMAR`.
+        settings: all else that the numbers depend on.
+        folder: of the results.
+        rank: the number of this process.
+        processes: how many there are; each takes its part of the examples.
+    """
+
+    model: Any
+    tokenizer: Any
+    data: Data
+    rows: Sequence[str]
+    settings: Settings
+    folder: Path
+    rank: int = 0
+    processes: int = 1
+
+    def __post_init__(self) -> None:
+        settings = self.settings
+        self._sources = sources(self.rows, self.model, settings.options, settings.seed)
+        for name, items in self.data.items():
+            if len({item.id for item in items}) < len(items):
+                raise ValueError(f"Two examples of {name} have the same id.")
+        settings.join(self.folder, self.data)
+
+    @property
+    def labels(self) -> list[str]:
+        """The rows, as tables name them."""
+        return [label for source in self._sources for label in source.rows]
+
+    def run(self, retry_failed: bool = False) -> Iterator[int]:
+        """Do what is not done yet of this process's part, and yield how many of its attributions are done.
+
+        Args:
+            retry_failed: attribute again what failed before, in this process's file.
+        """
+        mine = [(data, item) for data, items in self.data.items() for item in items][self.rank :: self.processes]
+        with Shard(self.folder, self.rank) as shard:
+            if retry_failed:
+                shard.drop_failures()
+            done = read_lines(self.folder)
+            count = 0
+            yield count
+            for data, item in mine:
+                keys = [[Key(data, item.id, label) for label in source.rows] for source in self._sources]
+                missing = [any(key not in done for key in some) for some in keys]
+                case = self._case(item) if any(missing) else None
+                for source, some, needed in zip(self._sources, keys, missing, strict=True):
+                    if needed and case is not None:
+                        wanted = [key for key in some if key not in done]
+                        shard.append(self._lines(source, wanted, case))
+                    count += 1
+                    yield count
+
+    @property
+    def attributions(self) -> int:
+        """How many attributions are this process's part."""
+        examples = sum(map(len, self.data.values()))
+        return len(range(self.rank, examples, self.processes)) * len(self._sources)
+
+    def results(self) -> list[dict[str, Any]] | None:
+        """All lines in order, also written to ``results.jsonl``; None if another process has not finished its part."""
+        keys = [
+            Key(data, item.id, label) for data, items in self.data.items() for item in items for label in self.labels
+        ]
+        return merge(self.folder, keys)
+
+    def _case(self, item: Example) -> Case | UnfitError:
+        try:
+            return case_of(item, self.tokenizer, self._likeliest, self.settings.max_tokens)
+        except UnfitError as reason:
+            return reason
+
+    @torch.no_grad()
+    def _likeliest(self, ids: Tensor) -> int:
+        return int(self.model(ids.to(self.model.device)).logits[0, -1].argmax())
+
+    def _lines(self, source: Source, keys: Sequence[Key], case: Case | UnfitError) -> list[dict[str, Any]]:
+        if isinstance(case, UnfitError):
+            return [key._asdict() | {"skipped": str(case)} for key in keys]
+        found = self._attributed(source, case.inp, case.output, case.example.id)
+        if found.failures:
+            (failure,) = found.failures.values()
+            return [key._asdict() | {"error": str(failure)} for key in keys]
+        (result,), (seconds,) = found.results.values(), found.seconds.values()
+        return [
+            key._asdict()
+            | {"target": found.target, "tokens": len(case.spans), "seconds": round(seconds, 4)}
+            | self._measured(source, key, case, source.rows[key.method](result).detach().cpu())
+            for key in keys
+        ]
+
+    def _measured(self, source: Source, key: Key, case: Case, scores: Tensor) -> dict[str, Any]:
+        if not torch.isfinite(scores).all():
+            return {"error": "ValueError: its scores are not finite."}
+
+        def explain(inp: TextTokenInput, output: Tensor) -> Tensor:
+            again = self._attributed(source, inp, output, case.example.id)
+            if again.failures:
+                raise RuntimeError(str(next(iter(again.failures.values()))))
+            return source.rows[key.method](next(iter(again.results.values()))).detach()
+
+        settings = self.settings
+        found = Explained(self.model, self.tokenizer, case, scores, explain, settings.draws, settings.seed)
+        try:
+            metrics = {name: MEASURES[name](found) for name in settings.metrics}
+        except (RuntimeError, ValueError) as error:
+            return {"error": f"{type(error).__name__}: {error}"}
+        return {"metrics": metrics, "scores": scores.tolist()}
+
+    def _attributed(self, source: Source, inp: TextTokenInput, output: Tensor, example: str) -> Any:
+        """A `Comparison` of one method, with draws that depend on the example and on no other."""
+        seed = zlib.crc32(f"{self.settings.seed}|{example}".encode())
+        method = source.method
+        if method is None:
+            generator = torch.Generator().manual_seed(seed)
+
+            def method(prompt: str, target: str) -> Tensor:
+                return torch.rand(inp.n_itp_features, generator=generator)
+
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)  # Captum's methods draw from torch's global state
+            return compare({"": method}, self.tokenizer, inp, output, options={"": source.options})
+
+
+def chosen(examples: Sequence[Example], limit: int | None, seed: int) -> list[Example]:
+    """``limit`` random examples in their own order; files are often sorted, so the first would be of one kind."""
+    if limit is None or limit >= len(examples):
+        return list(examples)
+    places = sorted(random.Random(seed).sample(range(len(examples)), limit))
+    return [examples[place] for place in places]

@@ -1,0 +1,114 @@
+"""The rows of a benchmark by name: methods, HETA's modes, and what is made of its terms alone."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from captum.attr import LLMAttributionResult
+from torch import Tensor
+
+from captum_heta.attr import HETATerms
+from captum_heta.methods import METHODS, named_methods
+
+RANDOM = "random"
+
+# M, S and I weighed equally, as in HETA
+_OF_TERMS: dict[str, tuple[str, Callable[[HETATerms], Tensor]]] = {
+    "no-gate": ("no gate", lambda terms: terms.curvature + terms.information),
+    "no-curvature": ("no curvature", lambda terms: terms.combine(0, 1)),
+    "no-information": ("no information", lambda terms: terms.combine(1, 0)),
+    "gate": ("gate alone", lambda terms: terms.semantic_flow),
+    "curvature": ("curvature alone", lambda terms: terms.curvature),
+    "information": ("information alone", lambda terms: terms.information),
+}
+_MODES = ("auto", "exact", "low_rank", "gauss_newton", "fisher")
+
+GRAMMAR = (
+    f"a method ({', '.join([*METHODS, RANDOM])}); heta:MODE with a curvature mode ({', '.join(_MODES[1:])}); and after "
+    f"either of HETA's a part of it, /beta=B (gamma is 1 - B) or one of {', '.join(f'/{name}' for name in _OF_TERMS)}"
+)
+
+Scores = Callable[[LLMAttributionResult], Tensor]
+
+
+@dataclass
+class Source:
+    """One attribution, and the rows that are read off it.
+
+    Attributes:
+        method: of this package or Captum, or a plain function; None for random scores.
+        options: arguments of its ``attribute``.
+        rows: from the label of each row to its scores (F,) in the result.
+    """
+
+    method: Any
+    options: dict[str, Any]
+    rows: dict[str, Scores] = field(default_factory=dict)
+
+
+def sources(names: Sequence[str], model: Any, options: Mapping[str, Mapping[str, Any]], seed: int) -> list[Source]:
+    """What must be attributed for these rows, each attribution once.
+
+    Args:
+        names: as in `GRAMMAR`.
+        model: a causal language model.
+        options: arguments of methods, by short names.
+        seed: of HETA and the other methods of this package that draw.
+
+    Raises:
+        ValueError: for a name that is none, given twice, or options of no method.
+    """
+    found: dict[str, Source] = {}
+    labels: set[str] = set()
+    for name in names:
+        base, _, part = name.partition("/")
+        short, _, mode = base.partition(":")
+        if (mode or part) and short != "heta":
+            raise ValueError(f"{name!r} is no row of a benchmark: {short} has no modes or parts.")
+        if mode and mode not in _MODES:
+            raise ValueError(f"{name!r}: there is no curvature mode {mode!r}, only {', '.join(_MODES)}.")
+        if base not in found:
+            found[base] = _source(short, mode, model, options.get(short, {}), seed)
+        label, scores = _row(name, _label(short, mode), part)
+        if label in labels:
+            raise ValueError(f"{name!r} is there twice.")
+        labels.add(label)
+        found[base].rows[label] = scores
+    unknown = [name for name in options if name not in METHODS]  # some may be of rows that join later
+    if unknown:
+        raise ValueError(f"options are for {unknown[0]!r}, which is not among the methods {', '.join(METHODS)}.")
+    return list(found.values())
+
+
+def _source(short: str, mode: str, model: Any, options: Mapping[str, Any], seed: int) -> Source:
+    if short == RANDOM:
+        return Source(None, {})
+    ((_, method),) = named_methods([short], model).items()
+    seeded = {"seed": seed} if short in ("heta", "reagent", "contextcite") else {}
+    return Source(method, seeded | ({"curvature": mode} if mode else {}) | dict(options))
+
+
+def _label(short: str, mode: str) -> str:
+    name = RANDOM if short == RANDOM else METHODS[short][0]
+    return f"{name} ({mode})" if mode else name
+
+
+def _row(name: str, label: str, part: str) -> tuple[str, Scores]:
+    if not part:
+        return label, lambda result: result.seq_attr
+    if part in _OF_TERMS:
+        text, of_terms = _OF_TERMS[part]
+        return f"{label}: {text}", lambda result: of_terms(result.terms)[0]
+    beta = _beta(name, part)
+    return f"{label}: beta {beta:g}", lambda result: result.terms.combine(beta, 1 - beta)[0]
+
+
+def _beta(name: str, part: str) -> float:
+    key, _, value = part.partition("=")
+    try:
+        beta = float(value)
+    except ValueError:
+        beta = -1.0
+    if key != "beta" or not 0 <= beta <= 1:
+        raise ValueError(f"{name!r}: the part must be one of {', '.join(_OF_TERMS)} or beta=B with B from 0 to 1.")
+    return beta

@@ -1,0 +1,152 @@
+"""``captum-heta benchmark``: methods on data sets, measured."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from captum_heta.benchmark.measures import MEASURES, checked
+from captum_heta.benchmark.presets import DEFAULT, PRESETS
+from captum_heta.benchmark.processes import process
+from captum_heta.benchmark.report import Report
+from captum_heta.benchmark.runner import Benchmark, chosen
+from captum_heta.benchmark.settings import Settings, versions
+from captum_heta.benchmark.sources import GRAMMAR
+from captum_heta.cli.common import DebugOption, DtypeOption, ModelOption, errors_told, load
+from captum_heta.datasets import DATASETS, Example, read
+from captum_heta.demo import examples
+
+EMBEDDED = "embedded"
+
+
+def benchmark(
+    out: Annotated[Path, typer.Option(help="The folder of the results; run again with it to go on.")],
+    data: Annotated[
+        str, typer.Option(help=f"NAME=PATH, separated by commas; names: {', '.join(DATASETS)}; or {EMBEDDED}.")
+    ] = EMBEDDED,
+    preset: Annotated[
+        str | None, typer.Option(help=f"Methods and metrics of a table of the paper: {', '.join(PRESETS)}.")
+    ] = None,
+    methods: Annotated[str | None, typer.Option(help=f"Separated by commas, each {GRAMMAR}.")] = None,
+    metrics: Annotated[str | None, typer.Option(help=f"Separated by commas: {', '.join(MEASURES)}.")] = None,
+    model: ModelOption = None,
+    limit: Annotated[int, typer.Option(help="Random examples of each data set.", min=1)] = 100,
+    max_tokens: Annotated[
+        int | None, typer.Option(help="Longer prompts lose their start; the model's limit if left out.", min=1)
+    ] = None,
+    draws: Annotated[int, typer.Option(help="Of metrics that draw.", min=1)] = 10,
+    seed: Annotated[int, typer.Option(help="Of examples and of everything that draws.", min=0)] = 0,
+    options: Annotated[
+        str, typer.Option(help='Arguments of methods as JSON, such as \'{"shapley": {"n_samples": 5}}\'.')
+    ] = "{}",
+    dtype: DtypeOption = "float32",
+    device_map: Annotated[
+        str | None, typer.Option(help="How accelerate spreads --model over devices, such as auto.")
+    ] = None,
+    download: Annotated[bool, typer.Option("--download", help="Data sets of the hub may be downloaded.")] = False,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Run what failed before again.")] = False,
+    debug: DebugOption = False,
+) -> None:
+    """Measure methods on examples, a line of JSON for each, and print tables of the means.
+
+    The lines are written as they come; a run that was stopped goes on where it was. Under accelerate launch or torchrun
+    (--no-python captum-heta benchmark ...) each process takes its part of the examples.
+    """
+    with errors_told(debug):
+        rank, processes, local = process()
+        start = PRESETS.get(preset, DEFAULT) if preset else DEFAULT
+        if preset and preset not in PRESETS:
+            raise ValueError(f"There is no preset {preset!r}; there are {', '.join(PRESETS)}.")
+        names = checked(_listed(metrics) or start.metrics)
+        found = _data(data, limit, seed, download)
+        loaded, tokenizer = load(model, dtype, device_map, local)
+        settings = Settings(
+            model=f"{model or 'captum_heta.demo'}, {loaded.num_parameters():,} parameters",
+            dtype=str(loaded.dtype).removeprefix("torch."),
+            metrics=names,
+            options=_options(options),
+            draws=draws,
+            seed=seed,
+            max_tokens=max_tokens or getattr(loaded.config.get_text_config(), "max_position_embeddings", None),
+            versions=versions(),
+        )
+        run = Benchmark(loaded, tokenizer, found, _listed(methods) or start.rows, settings, out, rank, processes)
+        _run(run, retry_failed)
+        lines = run.results()
+        if lines is None:
+            return  # the process that finishes last makes the tables
+        report = Report(lines, names)
+        written = report.write(out)
+    _show(report, Console(highlight=False))
+    Console(stderr=True, highlight=False).print(f"Wrote {', '.join(map(str, written))}", markup=False, soft_wrap=True)
+
+
+def _run(run: Benchmark, retry_failed: bool) -> None:
+    columns = (
+        TextColumn("attributions"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, disable=not console.is_terminal or run.rank > 0) as bar:
+        task = bar.add_task("", total=run.attributions)
+        for done in run.run(retry_failed):
+            bar.update(task, completed=done)
+
+
+def _show(report: Report, console: Console) -> None:
+    """The means; the intervals are in the files."""
+    cells = {(cell.data, cell.method, cell.metric): cell.value for cell in report.cells()}
+    for data in report.data:
+        table = Table(title=data, title_style="bold", title_justify="left", box=None, pad_edge=False)
+        table.add_column("mean", no_wrap=True)
+        metrics = [name for name in report.metrics if any(cells[data, row, name].n for row in report.methods)]
+        for name in metrics:
+            table.add_column(f"{MEASURES[name].title} {MEASURES[name].arrow}", justify="right")
+        for row in report.methods:
+            values = [cells[data, row, name] for name in metrics]
+            table.add_row(Text(row), *(f"{value.mean:.3f}" if value.n else "" for value in values))
+        console.print("")
+        # a number that is cut to fit a narrow terminal would be another number
+        needed = max(map(len, report.methods)) + 12 * len(metrics)
+        console.print(table, width=max(console.width, needed), crop=False, overflow="ignore")
+        for left_out in report.left_out(data):
+            console.print(f"  {left_out}", markup=False, style="yellow")
+
+
+def _listed(text: str | None) -> Sequence[str]:
+    return tuple(part.strip() for part in text.split(",") if part.strip()) if text else ()
+
+
+def _data(text: str, limit: int, seed: int, download: bool) -> dict[str, list[Example]]:
+    found: dict[str, list[Example]] = {}
+    for part in _listed(text):
+        name, _, source = part.partition("=")
+        if name == EMBEDDED:
+            found[name] = list(examples(limit, seed))
+        elif not source:
+            raise ValueError(f"--data {name} needs its file or its id on the hub: {name}=PATH.")
+        else:
+            found[name] = chosen(read(name, source, download=download), limit, seed)
+    if not found:
+        raise ValueError("--data names no data set.")
+    return found
+
+
+def _options(text: str) -> dict[str, dict[str, Any]]:
+    try:
+        found = json.loads(text)
+    except ValueError as error:
+        raise ValueError(f"--options is no JSON: {error}.") from error
+    if not isinstance(found, dict) or not all(isinstance(value, dict) for value in found.values()):
+        raise ValueError(f"--options must be an object with an object for each method, got {text}.")
+    return found

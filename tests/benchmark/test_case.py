@@ -1,0 +1,82 @@
+from dataclasses import replace
+
+import pytest
+import torch
+
+from captum_heta.benchmark.case import UnfitError, case_of
+from captum_heta.demo import examples
+
+(ITEM,) = examples(1)
+
+
+def never(ids):
+    raise AssertionError("the example has a target")
+
+
+def text(case, marked):
+    return "".join(case.example.prompt[slice(*span)] for span, mark in zip(case.spans, marked, strict=True) if mark)
+
+
+def test_features_are_the_tokens_with_text(demo):
+    _, tokenizer = demo
+    case = case_of(ITEM, tokenizer, never, None)
+    assert case.ids.tolist() == [tokenizer.encode(ITEM.prompt)]
+    assert case.fixed.tolist() == [[True] + [False] * len(case.spans)]
+    assert tokenizer.decode(case.output) == ITEM.target
+    ((start, end),) = ITEM.evidence
+    assert text(case, case.evidence).strip() == ITEM.prompt[start:end]
+    scores = torch.arange(len(case.spans)).float()
+    assert case.spread(scores).tolist() == [[0.0, *scores.tolist()]]
+
+
+def test_the_onset_of_a_longer_target_is_explained(demo):
+    _, tokenizer = demo
+    case = case_of(replace(ITEM, target=" Karen lives in Rome"), tokenizer, never, None)
+    assert tokenizer.decode(case.output) == " Karen"
+
+
+def test_without_a_target_the_models_choice_is(demo):
+    _, tokenizer = demo
+    assert case_of(replace(ITEM, target=None), tokenizer, lambda ids: 7, None).output.tolist() == [7]
+
+
+def test_a_tokenizer_without_padding_will_do(demo):
+    _, tokenizer = demo
+    before = tokenizer.pad_token
+    try:
+        tokenizer.pad_token = None
+        assert case_of(ITEM, tokenizer, never, None).ids.shape[0] == 1
+    finally:
+        tokenizer.pad_token = before
+
+
+@pytest.mark.parametrize("most", [30, 45, 59, 60])
+def test_a_long_prompt_loses_its_start(demo, most):
+    _, tokenizer = demo
+    end = len(ITEM.prompt)
+    late = replace(ITEM, evidence=((end - 8, end),), distractors=((0, 40), (end - 60, end - 30)))
+    case = case_of(late, tokenizer, never, most)
+    assert most - 2 <= case.ids.shape[1] <= most
+    assert late.prompt.endswith(case.example.prompt)
+    assert text(case, case.evidence).strip() == ITEM.prompt[-8:].strip()
+    assert "doctor.\nQuestion: Who" in text(case, case.distractors)
+    assert ("banjo" in text(case, case.distractors)) == (most > 50)
+
+
+def test_evidence_that_is_cut_off_leaves_the_example_out(demo):
+    _, tokenizer = demo
+    with pytest.raises(UnfitError, match="its evidence is not in the last 20 tokens of its prompt"):
+        case_of(ITEM, tokenizer, never, 20)
+
+
+@pytest.mark.parametrize(
+    ("item", "most", "told"),
+    [
+        (replace(ITEM, prompt="", evidence=(), distractors=()), None, "its prompt has no token"),
+        (replace(ITEM, target=""), None, "its target '' has no token"),
+        (replace(ITEM, evidence=(), distractors=()), 1, "its prompt does not fit 1 tokens"),
+    ],
+)
+def test_examples_without_anything_to_explain_are_left_out(demo, item, most, told):
+    with pytest.raises(UnfitError, match=told):
+        case_of(item, demo[1], never, most)

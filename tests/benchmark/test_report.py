@@ -1,0 +1,81 @@
+import csv
+import math
+
+import pytest
+from PIL import Image
+
+from captum_heta.benchmark.report import Report
+
+
+def line(example, method, **metrics):
+    return {"data": "d", "example": example, "method": method, "seconds": 0.5, "metrics": metrics}
+
+
+LINES = [
+    line("a", "HETA", dsa=0.5, soft_nc=1.0),
+    line("a", "IG", dsa=0.1, soft_nc=0.5),
+    line("a", "random", dsa=0.0, soft_nc=0.5),
+    line("b", "HETA", dsa=0.7, soft_nc=3.0),
+    line("b", "IG", dsa=0.2, soft_nc=None),
+    line("b", "random", dsa=0.1, soft_nc=1.5),
+    {"data": "d", "example": "c", "method": "HETA", "error": "ValueError: no\nway"},
+    line("c", "IG", dsa=0.3, soft_nc=0.1),
+    line("c", "random", dsa=0.2, soft_nc=0.1),
+    *({"data": "d", "example": "e", "method": method, "skipped": "it is long"} for method in ("HETA", "IG", "random")),
+]
+
+
+@pytest.fixture
+def report():
+    return Report(LINES, ["dsa", "soft_nc"])
+
+
+def cell(report, method, metric):
+    (found,) = [cell for cell in report.cells() if cell.method == method and cell.metric == metric]
+    return found
+
+
+def test_means_are_over_the_examples_with_a_value(report):
+    assert cell(report, "HETA", "dsa").value.mean == pytest.approx(0.6)
+    assert cell(report, "IG", "dsa").value[::3] == (pytest.approx(0.2), 3)
+    assert cell(report, "IG", "soft_nc").value[::3] == (pytest.approx(0.3), 2)
+
+
+def test_differences_are_on_the_same_examples(report):
+    assert cell(report, "IG", "dsa").difference[::3] == (pytest.approx((0.1 - 0.5 + 0.2 - 0.7) / 2), 2)
+    assert cell(report, "IG", "soft_nc").difference[::3] == (pytest.approx(-0.5), 1)
+    assert cell(report, "HETA", "dsa").difference.mean == 0
+
+
+def test_ratio_to_random_is_of_the_means_on_the_same_examples(report):
+    assert cell(report, "HETA", "soft_nc").to_random == pytest.approx(4.0 / 2.0)
+    assert cell(report, "random", "soft_nc").to_random == 1
+    assert math.isnan(cell(Report(LINES[:2], ["dsa"]), "IG", "dsa").to_random)
+
+
+def test_the_page_has_numbers_intervals_and_what_is_left_out(report):
+    page = report.markdown()
+    assert "## d: 4 examples" in page
+    assert "| method | DSA ↑ | Soft-NC ↑ | seconds |" in page
+    assert "| HETA | 0.600 [0.500, 0.700] | 2.000 [1.000, 3.000], 2.00x | 0.500 |" in page
+    assert "| IG | -0.450 [-0.500, -0.400] | -0.500 |" in page
+    assert "* 1 of the examples: HETA failed: ValueError: no way" in page
+    assert "* 1 of the examples: left out, as it is long" in page
+
+
+def test_a_metric_without_any_value_has_no_column():
+    page = Report([line("a", "HETA", dsa=None, f1=1.0)], ["dsa", "f1"]).markdown()
+    assert "F1" in page
+    assert "DSA" not in page
+
+
+def test_files_have_the_same_numbers_and_a_plot_a_metric(report, tmp_path):
+    written = report.write(tmp_path)
+    assert [path.name for path in written] == ["report.md", "report.csv", "dsa.png", "soft_nc.png"]
+    with (tmp_path / "report.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 6
+    assert float(rows[0]["mean"]) == pytest.approx(0.6)
+    assert float(rows[2]["difference"]) == pytest.approx(-0.45)
+    with Image.open(tmp_path / "dsa.png") as picture:
+        assert min(picture.size) > 150

@@ -1,0 +1,77 @@
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from captum_heta.attr import HETATerms
+from captum_heta.benchmark.measures import checked
+from captum_heta.benchmark.presets import DEFAULT, PRESETS
+from captum_heta.benchmark.sources import sources
+
+M, S, I = torch.tensor([[0.5, 0.5]]), torch.tensor([[1.0, 2.0]]), torch.tensor([[4.0, 0.0]])  # noqa: E741
+RESULT = SimpleNamespace(terms=HETATerms(M, S, I), seq_attr=torch.tensor([1.25, 0.5]))
+
+
+def test_rows_of_one_attribution_share_it(demo):
+    names = ["heta", "heta/gate", "heta:fisher", "heta:fisher/no-gate", "heta/beta=0.3", "normxlogit", "random"]
+    found = sources(names, demo[0], {"heta": {"n_samples": 3}}, seed=5)
+    assert [list(source.rows) for source in found] == [
+        ["HETA", "HETA: gate alone", "HETA: beta 0.3"],
+        ["HETA (fisher)", "HETA (fisher): no gate"],
+        ["NormXLogit"],
+        ["random"],
+    ]
+    assert found[0].options == {"seed": 5, "n_samples": 3}
+    assert found[1].options == {"seed": 5, "n_samples": 3, "curvature": "fisher"}
+    assert found[2].options == {}
+    assert found[3].method is None
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("heta", [1.25, 0.5]),
+        ("heta/no-gate", [5.0, 2.0]),
+        ("heta/no-curvature", [2.0, 0.0]),
+        ("heta/no-information", [0.5, 1.0]),
+        ("heta/gate", [0.5, 0.5]),
+        ("heta/curvature", [1.0, 2.0]),
+        ("heta/information", [4.0, 0.0]),
+        ("heta/beta=0.5", [1.25, 0.5]),
+        ("heta/beta=1", [0.5, 1.0]),
+    ],
+)
+def test_a_part_of_heta_is_made_of_its_terms(demo, name, expected):
+    (source,) = sources([name], demo[0], {}, 0)
+    (scores,) = source.rows.values()
+    assert scores(RESULT).tolist() == expected
+
+
+@pytest.mark.parametrize(
+    ("names", "options", "told"),
+    [
+        (["hetta"], {}, "There is no method 'hetta'"),
+        (["ig:exact"], {}, "'ig:exact' is no row of a benchmark: ig has no modes or parts"),
+        (["heta:fast"], {}, "'heta:fast': there is no curvature mode 'fast', only auto, exact"),
+        (["heta/middle"], {}, "'heta/middle': the part must be one of no-gate"),
+        (["heta/beta=2"], {}, "'heta/beta=2': the part must be"),
+        (["heta/beta=x"], {}, "'heta/beta=x': the part must be"),
+        (["heta", "heta"], {}, "'heta' is there twice"),
+        (["heta"], {"igg": {}}, "options are for 'igg', which is not among the methods heta, ig"),
+    ],
+)
+def test_names_that_are_none_are_told(demo, names, options, told):
+    with pytest.raises(ValueError, match=told):
+        sources(names, demo[0], options, 0)
+
+
+@pytest.mark.parametrize("preset", [DEFAULT, *PRESETS.values()])
+def test_presets_are_of_rows_and_metrics_that_there_are(demo, preset):
+    labels = [label for source in sources(preset.rows, demo[0], {}, 0) for label in source.rows]
+    assert len(labels) == len(preset.rows)
+    assert checked(preset.metrics) == preset.metrics
+
+
+def test_a_metric_that_is_none_is_told():
+    with pytest.raises(ValueError, match="There is no metric 'dsb'; there are soft_nc, soft_ns"):
+        checked(["dsa", "dsb"])

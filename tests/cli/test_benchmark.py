@@ -1,0 +1,107 @@
+import json
+import os
+import subprocess
+
+import pytest
+from typer.testing import CliRunner
+
+from captum_heta.cli import app
+
+
+def run(*arguments):
+    return CliRunner().invoke(app, ["benchmark", *arguments])
+
+
+QUICK = ("--methods", "normxlogit,random", "--metrics", "dsa,f1", "--limit", "2")
+
+
+def test_tables_are_printed_and_written(tmp_path):
+    out = tmp_path / "out"
+    result = run("--out", str(out), *QUICK)
+    assert result.exit_code == 0, result.output
+    for told in ("embedded", "NormXLogit", "random", "DSA", "F1", "report.md"):
+        assert told in result.output
+    assert {path.name for path in out.iterdir()} >= {"report.md", "report.csv", "dsa.png", "f1.png", "results.jsonl"}
+    lines = [json.loads(line) for line in (out / "results.jsonl").read_text().splitlines()]
+    assert len(lines) == 4
+    again = run("--out", str(out), *QUICK)
+    assert again.exit_code == 0
+    assert [json.loads(line) for line in (out / "results.jsonl").read_text().splitlines()] == lines
+
+
+def test_no_number_is_cut_in_a_narrow_terminal(tmp_path):
+    metrics = "dsa,f1,mass,top1,sufficiency,comprehensiveness,soft_ns"
+    result = run("--out", str(tmp_path), *QUICK[:2], "--metrics", metrics, "--limit", "1", "--draws", "1")
+    assert result.exit_code == 0, result.output
+    (row,) = [line for line in result.output.splitlines() if line.startswith("NormXLogit")]
+    assert len(row.split()) == 8
+    assert "\N{HORIZONTAL ELLIPSIS}" not in row
+
+
+def test_a_data_set_of_a_file(tmp_path):
+    record = {"lambadaIndex": 7, "text": "Anna lives in Rome and Ben lives in Oslo", "rationale": [[0, 4], [14, 18]]}
+    file = tmp_path / "annotated.jsonl"
+    file.write_text(json.dumps(record) + "\n")
+    result = run("--out", str(tmp_path / "out"), "--data", f"lambada={file},embedded", *QUICK)
+    assert result.exit_code == 0, result.output
+    lines = [json.loads(line) for line in (tmp_path / "out" / "results.jsonl").read_text().splitlines()]
+    assert [line["data"] for line in lines] == ["lambada"] * 2 + ["embedded"] * 4
+    assert lines[0]["metrics"]["dsa"] is None  # it has no distractors
+    assert lines[0]["metrics"]["f1"] is not None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--preset", "table9"), "There is no preset 'table9'; there are table1"),
+        (("--methods", "hetta"), "There is no method 'hetta'"),
+        (("--metrics", "dsb"), "There is no metric 'dsb'"),
+        (("--data", "longra"), "--data longra needs its file or its id on the hub: longra=PATH"),
+        (("--data", "longer=x.json"), "name must be one of curated, longra"),
+        (("--data", "longra=no/such/file.jsonl"), "no/such/file.jsonl"),
+        (("--data", ","), "--data names no data set"),
+        (("--options", "{"), "--options is no JSON"),
+        (("--options", "[1]"), "--options must be an object with an object for each method, got [1]"),
+        (("--device-map", "auto"), "--device-map places the model of --model"),
+    ],
+)
+def test_errors_are_one_message_and_no_traceback(tmp_path, arguments, message):
+    result = run("--out", str(tmp_path), *QUICK, *arguments)
+    assert result.exit_code == 1
+    assert message in " ".join(result.output.split())
+    assert "Traceback" not in result.output
+
+
+def test_results_of_other_settings_are_not_mixed(tmp_path):
+    assert run("--out", str(tmp_path), *QUICK).exit_code == 0
+    result = run("--out", str(tmp_path), *QUICK, "--seed", "1")
+    assert result.exit_code == 1
+    assert "has results of other settings: seed is 0 there and 1 here" in " ".join(result.output.split())
+
+
+def test_a_preset_can_be_changed(tmp_path):
+    result = run("--out", str(tmp_path), "--preset", "table2", "--methods", "random", "--limit", "1")
+    assert result.exit_code == 0, result.output
+    assert json.loads((tmp_path / "settings.json").read_text())["metrics"] == ["dsa", "f1", "top1"]
+
+
+def test_two_processes_share_the_work(tmp_path):
+    one, two = tmp_path / "one", tmp_path / "two"
+    arguments = ("--methods", "normxlogit,lime,random", "--metrics", "soft_nc,dsa", "--limit", "3", "--draws", "2")
+    assert run("--out", str(one), *arguments).exit_code == 0
+    subprocess.run(
+        ["torchrun", "--nproc-per-node=2", "-m", "captum_heta.cli", "benchmark", "--out", str(two), *arguments],
+        check=True,
+        capture_output=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
+
+    def lines(folder):
+        found = [json.loads(line) for line in (folder / "results.jsonl").read_text().splitlines()]
+        return [{name: value for name, value in line.items() if name not in ("seconds", "scores")} for line in found]
+
+    assert (two / "lines-0.jsonl").read_text().count("\n") == 6
+    assert (two / "lines-1.jsonl").read_text().count("\n") == 3
+    for mine, theirs in zip(lines(one), lines(two), strict=True):
+        assert mine.pop("metrics") == pytest.approx(theirs.pop("metrics"), rel=1e-4)  # other numbers of threads
+        assert mine == theirs
