@@ -22,7 +22,14 @@ from captum_heta.attr.inputs import (
 )
 from captum_heta.features import Features
 from captum_heta.models import Batch, CausalLM
-from captum_heta.terms import CurvatureOptions, check_second_derivatives, curvature, information, semantic_flow
+from captum_heta.terms import (
+    CurvatureOptions,
+    check_gradients,
+    check_second_derivatives,
+    curvature,
+    information,
+    semantic_flow,
+)
 
 
 class HETATerms(NamedTuple):
@@ -97,7 +104,7 @@ class HETA(TokenAttribution):
     def __init__(self, forward_func: Any) -> None:
         super().__init__(forward_func)
         self._lm = CausalLM(forward_func)
-        self._tested = not self._lm.is_quantized
+        self._tested = self._gradients_tested = not self._lm.is_quantized
 
     def attribute(
         self,
@@ -235,6 +242,9 @@ class HETA(TokenAttribution):
         lm, count = self._lm, 1 if outputs is None else len(outputs)
         check_length(lm, len(ids) + count - 1)
         with lm.ready():
+            if not self._gradients_tested:
+                check_gradients(lm)
+                self._gradients_tested = True
             if not self._tested and options.curvature.mode != "fisher":  # which takes first derivatives only
                 check_second_derivatives(lm)
                 self._tested = True

@@ -77,7 +77,10 @@ def head_weights(projection: nn.Module, size: int, like: Tensor) -> Tensor:
     if type(projection) is Conv1D and not projection.weight.is_meta:
         weight = projection.weight  # GPT-2's Conv1D keeps its weight transposed
     elif (
-        type(projection) is nn.Linear and not projection.weight.is_meta and not hasattr(projection, "parametrizations")
+        type(projection) is nn.Linear
+        and type(projection.weight) is nn.Parameter  # not a quantized tensor of torchao
+        and not projection.weight.is_meta
+        and not hasattr(projection, "parametrizations")
     ):
         weight = projection.weight.T
     else:

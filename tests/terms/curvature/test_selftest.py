@@ -59,6 +59,7 @@ def test_right_kernels_pass_and_are_tested_once(monkeypatch):
     heta = HETA(quantized(Smooth))
     assert (heta.attribute(IDS, target=3) > 0).all()
     monkeypatch.setattr("captum_heta.attr.heta.check_second_derivatives", lambda lm: pytest.fail("again"))
+    monkeypatch.setattr("captum_heta.attr.heta.check_gradients", lambda lm: pytest.fail("again"))
     heta.attribute(IDS, target=3)
 
 
@@ -73,8 +74,39 @@ def test_an_error_of_the_kernel_is_explained():
         def backward(ctx, change):
             raise RuntimeError("no kernel for this")
 
+    with pytest.raises(TypeError, match="cannot be differentiated: no kernel for this. .* without quantization"):
+        HETA(quantized(Failing)).attribute(IDS, target=3)
+
+
+def test_an_error_of_its_second_derivative_is_explained():
+    class FailingBackward(Function):
+        @staticmethod
+        def forward(ctx, change):
+            return change.clone()
+
+        @staticmethod
+        def backward(ctx, change):
+            raise RuntimeError("no kernel for this")
+
+    class Failing(Smooth):
+        @staticmethod
+        def backward(ctx, change):
+            return FailingBackward.apply(Smooth.backward(ctx, change)[0]), None
+
     with pytest.raises(TypeError, match="cannot be differentiated twice: no kernel for this. .* without quantization"):
         HETA(quantized(Failing)).attribute(IDS, target=3)
+
+
+@pytest.mark.parametrize("curvature", ["exact", "fisher"])
+@pytest.mark.parametrize("factor", [0.0, 0.5, 2.0, -1.0])
+def test_kernels_with_a_wrong_gradient_are_refused_in_every_mode(factor, curvature):
+    class Wrong(Smooth):
+        @staticmethod
+        def backward(ctx, change):
+            return factor * Smooth.backward(ctx, change)[0], None
+
+    with pytest.raises(TypeError, match="gradients of LlamaForCausalLM are wrong: .* of what it says"):
+        HETA(quantized(Wrong)).attribute(IDS, target=3, curvature=curvature)
 
 
 def test_kernels_with_a_wrong_one_are_refused():
