@@ -51,7 +51,9 @@ class Case:
         return found
 
 
-def case_of(item: Example, tokenizer: Any, choose: Callable[[Tensor], int], most: int | None) -> Case:
+def case_of(
+    item: Example, tokenizer: Any, choose: Callable[[Tensor], int], most: int | None, bos: bool = False
+) -> Case:
     """The case of an example.
 
     Args:
@@ -59,11 +61,16 @@ def case_of(item: Example, tokenizer: Any, choose: Callable[[Tensor], int], most
         tokenizer: of the model.
         choose: from the prompt's token ids (1, n) to the output that is explained if the example has no target.
         most: longer prompts lose tokens at their start, so that the question and the answer's cue stay.
+        bos: put the tokenizer's beginning-of-text token before the prompt.
 
     Raises:
         UnfitError: if that cuts into the evidence, or the prompt or its target has no token.
     """
-    item = _cut(item, tokenizer, most)
+    item = _cut(item, tokenizer, None if most is None else most - bos)
+    if bos:
+        token = tokenizer.bos_token
+        paraphrase = None if item.paraphrase is None else token + item.paraphrase
+        item = replace(_moved(item, -len(token), token + item.prompt), paraphrase=paraphrase)
     inp = TextTokenInput(item.prompt, tokenizer, skip_tokens=list(tokenizer.all_special_ids))
     if inp.n_itp_features == 0:
         raise UnfitError("its prompt has no token")
@@ -96,14 +103,13 @@ def _cut(item: Example, tokenizer: Any, most: int | None) -> Example:
         return item
     if any(first < start for first, _ in item.evidence):
         raise UnfitError(f"its evidence is not in the last {most} tokens of its prompt")
-    return replace(
-        item,
-        prompt=prompt[start:],
-        evidence=_moved(item.evidence, start),
-        distractors=_moved(item.distractors, start),
-    )
+    return _moved(item, start, prompt[start:])
 
 
-def _moved(spans: Sequence[Span], start: int) -> tuple[Span, ...]:
-    """What of the spans is from ``start`` on."""
-    return tuple((max(first - start, 0), last - start) for first, last in spans if last > start)
+def _moved(item: Example, start: int, prompt: str) -> Example:
+    """The example with a prompt that begins ``start`` characters later, or earlier."""
+
+    def moved(spans: Sequence[Span]) -> tuple[Span, ...]:
+        return tuple((max(first - start, 0), last - start) for first, last in spans if last > start)
+
+    return replace(item, prompt=prompt, evidence=moved(item.evidence), distractors=moved(item.distractors))

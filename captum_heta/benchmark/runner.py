@@ -97,8 +97,9 @@ class Benchmark:
         return merge(self.folder, keys)
 
     def _case(self, item: Example) -> Case | UnfitError:
+        settings = self.settings
         try:
-            return case_of(item, self.tokenizer, self._likeliest, self.settings.max_tokens)
+            return case_of(item, self.tokenizer, self._likeliest, settings.max_tokens, settings.bos)
         except UnfitError as reason:
             return reason
 

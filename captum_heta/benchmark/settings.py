@@ -29,6 +29,7 @@ class Settings:
         draws: of each metric that draws.
         seed: of everything that draws.
         max_tokens: prompts are cut to so many tokens, at the start; None for the model's own limit.
+        bos: whether the tokenizer's beginning-of-text token is put before prompts.
         versions: of the packages.
     """
 
@@ -39,6 +40,7 @@ class Settings:
     draws: int
     seed: int
     max_tokens: int | None
+    bos: bool
     versions: Mapping[str, str]
 
     def join(self, folder: Path, data: Mapping[str, Sequence[Example]]) -> None:

@@ -18,7 +18,7 @@ from captum_heta.benchmark.report import Report
 from captum_heta.benchmark.runner import Benchmark, chosen
 from captum_heta.benchmark.settings import Settings, versions
 from captum_heta.benchmark.sources import GRAMMAR
-from captum_heta.cli.common import DebugOption, DtypeOption, ModelOption, errors_told, load
+from captum_heta.cli.common import BosOption, DebugOption, DtypeOption, ModelOption, beginning, errors_told, load
 from captum_heta.datasets import DATASETS, Example, read
 from captum_heta.demo import examples
 
@@ -40,6 +40,7 @@ def benchmark(
     max_tokens: Annotated[
         int | None, typer.Option(help="Longer prompts lose their start; the model's limit if left out.", min=1)
     ] = None,
+    bos: BosOption = False,
     draws: Annotated[int, typer.Option(help="Of metrics that draw.", min=1)] = 10,
     seed: Annotated[int, typer.Option(help="Of examples and of everything that draws.", min=0)] = 0,
     options: Annotated[
@@ -66,6 +67,7 @@ def benchmark(
         names = checked(_listed(metrics) or start.metrics)
         found = _data(data, limit, seed, download)
         loaded, tokenizer = load(model, dtype, device_map, local)
+        beginning(tokenizer, bos)
         settings = Settings(
             model=f"{model or 'captum_heta.demo'}, {loaded.num_parameters():,} parameters",
             dtype=str(loaded.dtype).removeprefix("torch."),
@@ -74,6 +76,7 @@ def benchmark(
             draws=draws,
             seed=seed,
             max_tokens=max_tokens or getattr(loaded.config.get_text_config(), "max_position_embeddings", None),
+            bos=bos,
             versions=versions(),
         )
         run = Benchmark(loaded, tokenizer, found, _listed(methods) or start.rows, settings, out, rank, processes)

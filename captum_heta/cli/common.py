@@ -20,6 +20,10 @@ TargetOption = Annotated[
 ]
 ModelOption = Annotated[str | None, typer.Option(help="A Hugging Face id or folder; the embedded model if left out.")]
 DtypeOption = Annotated[str, typer.Option(help="Of the weights of --model: float32 or bfloat16.")]
+BosOption = Annotated[
+    bool,
+    typer.Option("--bos", help="Begin prompts with the beginning-of-text token, if the tokenizer does not do so."),
+]
 DebugOption = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 
 
@@ -49,6 +53,21 @@ def example(prompt: str | None, target: str | None) -> tuple[str, str | None]:
         return prompt, target
     item = next(examples(1))
     return item.prompt, target or item.target
+
+
+def beginning(tokenizer: Any, bos: bool) -> str:
+    """What goes before a prompt: the beginning-of-text token if ``bos``, else nothing.
+
+    Raises:
+        ValueError: if the tokenizer has no such token, or puts it there itself.
+    """
+    if not bos:
+        return ""
+    if tokenizer.bos_token is None:
+        raise ValueError("--bos: the tokenizer has no beginning-of-text token.")
+    if tokenizer.bos_token_id in tokenizer.encode("a"):
+        raise ValueError(f"--bos: the tokenizer puts {tokenizer.bos_token!r} before prompts itself.")
+    return tokenizer.bos_token
 
 
 def load(name: str | None, dtype: str, device_map: str | None = None, device: int = 0) -> tuple[Any, Any]:

@@ -9,11 +9,13 @@ from captum.attr import TextTokenInput
 from rich.console import Console
 
 from captum_heta.cli.common import (
+    BosOption,
     DebugOption,
     DtypeOption,
     ModelOption,
     PromptArgument,
     TargetOption,
+    beginning,
     errors_told,
     example,
     load,
@@ -32,13 +34,14 @@ def compare(
     target: TargetOption = None,
     model: ModelOption = None,
     dtype: DtypeOption = "float32",
+    bos: BosOption = False,
     html_file: Annotated[Path | None, typer.Option("--html", help="Write a page of it to this file too.")] = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write all scores to this file too.")] = None,
     debug: DebugOption = False,
 ) -> None:
     """Shade a prompt's tokens by the scores of several methods, one under the other."""
     with errors_told(debug):
-        found = _compare(prompt, methods, target, model, dtype)
+        found = _compare(prompt, methods, target, model, dtype, bos)
         if json_file is not None:
             found.save(json_file)
         if html_file is not None:
@@ -50,9 +53,12 @@ def compare(
         raise typer.Exit(1)
 
 
-def _compare(prompt: str | None, methods: str, target: str | None, name: str | None, dtype: str) -> Comparison:
+def _compare(
+    prompt: str | None, methods: str, target: str | None, name: str | None, dtype: str, bos: bool
+) -> Comparison:
     model, tokenizer = load(name, dtype)
     prompt, target = example(prompt, target)
+    prompt = beginning(tokenizer, bos) + prompt
     inp = TextTokenInput(prompt, tokenizer, skip_tokens=list(tokenizer.all_special_ids))
     outputs = outputs_of(model, inp.inp_tensor, tokenizer, prompt, target)
     named = named_methods([method.strip() for method in methods.split(",")], model)

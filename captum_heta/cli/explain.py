@@ -13,11 +13,13 @@ from rich.console import Console
 
 from captum_heta.attr import HETA, LLMTokenAttribution
 from captum_heta.cli.common import (
+    BosOption,
     DebugOption,
     DtypeOption,
     ModelOption,
     PromptArgument,
     TargetOption,
+    beginning,
     errors_told,
     example,
     load,
@@ -34,21 +36,25 @@ def explain(
     model: ModelOption = None,
     curvature: Annotated[str, typer.Option(help="auto, exact, low_rank, gauss_newton or fisher.")] = "auto",
     dtype: DtypeOption = "float32",
+    bos: BosOption = False,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write scores and terms to this file too.")] = None,
     debug: DebugOption = False,
 ) -> None:
     """Shade a prompt's tokens by their HETA scores, and list the highest with their terms."""
     with errors_told(debug):
-        report = _explain(prompt, target, model, curvature, dtype)
+        report = _explain(prompt, target, model, curvature, dtype, bos)
         if json_file is not None:
             json_file.write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     _show(report, Console(highlight=False))
     wrote(json_file)
 
 
-def _explain(prompt: str | None, target: str | None, name: str | None, curvature: str, dtype: str) -> dict[str, Any]:
+def _explain(
+    prompt: str | None, target: str | None, name: str | None, curvature: str, dtype: str, bos: bool
+) -> dict[str, Any]:
     model, tokenizer = load(name, dtype)
     prompt, target = example(prompt, target)
+    prompt = beginning(tokenizer, bos) + prompt
     inp = TextTokenInput(prompt, tokenizer, skip_tokens=list(tokenizer.all_special_ids))
     outputs = outputs_of(model, inp.inp_tensor, tokenizer, prompt, target)
     start = time.perf_counter()

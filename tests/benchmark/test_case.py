@@ -2,6 +2,9 @@ from dataclasses import replace
 
 import pytest
 import torch
+from tokenizers import Tokenizer
+from tokenizers.processors import TemplateProcessing
+from transformers import PreTrainedTokenizerFast
 
 from captum_heta.benchmark.case import UnfitError, case_of
 from captum_heta.demo import examples
@@ -61,6 +64,19 @@ def test_a_long_prompt_loses_its_start(demo, most):
     assert text(case, case.evidence).strip() == ITEM.prompt[-8:].strip()
     assert "doctor.\nQuestion: Who" in text(case, case.distractors)
     assert ("banjo" in text(case, case.distractors)) == (most > 50)
+
+
+def test_a_text_may_begin_with_the_token_for_that(demo):
+    _, tokenizer = demo
+    plain = PreTrainedTokenizerFast(tokenizer_object=Tokenizer.from_str(tokenizer.backend_tokenizer.to_str()))
+    plain.add_special_tokens({"bos_token": "<s>"})
+    plain.backend_tokenizer.post_processor = TemplateProcessing(single="$A")
+    with_bos, without = (case_of(ITEM, plain, never, None, bos=bos) for bos in (True, False))
+    assert with_bos.ids[0].tolist() == [plain.bos_token_id, *without.ids[0].tolist()]
+    assert with_bos.fixed.sum() == 1
+    assert text(with_bos, with_bos.evidence) == text(without, without.evidence)
+    assert torch.equal(with_bos.distractors, without.distractors)
+    assert with_bos.example.paraphrase == f"<s>{ITEM.paraphrase}"
 
 
 def test_evidence_that_is_cut_off_leaves_the_example_out(demo):

@@ -62,6 +62,7 @@ def test_a_data_set_of_a_file(tmp_path):
         (("--data", ","), "--data names no data set"),
         (("--options", "{"), "--options is no JSON"),
         (("--options", "[1]"), "--options must be an object with an object for each method, got [1]"),
+        (("--bos",), "--bos: the tokenizer puts '<s>' before prompts itself"),
         (("--device-map", "auto"), "--device-map places the model of --model"),
     ],
 )

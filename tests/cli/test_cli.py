@@ -1,4 +1,5 @@
 import json
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -7,6 +8,7 @@ from typer.testing import CliRunner
 
 from captum_heta import HETA, LLMTokenAttribution
 from captum_heta.cli import app
+from captum_heta.cli.common import beginning
 from captum_heta.comparison import Comparison
 from captum_heta.demo import examples
 from captum_heta.methods import METHODS
@@ -137,6 +139,7 @@ class TestCompare:
     @pytest.mark.parametrize(
         ("arguments", "message"),
         [
+            (("--bos", "--methods", "normxlogit"), "--bos: the tokenizer puts '<s>' before prompts itself"),
             (("--methods", "hetta"), "There is no method 'hetta'; there are heta, ig"),
             (("--methods", "normxlogit", "--html", "no/such/page.html"), "No such file or directory"),
             (("--methods", "normxlogit", "--target", ""), "The target '' encodes to no token"),
@@ -147,3 +150,12 @@ class TestCompare:
         assert result.exit_code == 1
         assert message in " ".join(result.output.split())
         assert "Traceback" not in result.output
+
+
+def test_bos_goes_before_the_prompt_where_the_tokenizer_leaves_it_out():
+    tokenizer = SimpleNamespace(bos_token="<s>", bos_token_id=0, encode=lambda text: [5])
+    assert beginning(tokenizer, True) == "<s>"
+    assert beginning(tokenizer, False) == ""
+    tokenizer.bos_token = None
+    with pytest.raises(ValueError, match="the tokenizer has no beginning-of-text token"):
+        beginning(tokenizer, True)
