@@ -27,6 +27,10 @@ from captum_heta.metrics import (
 from captum_heta.text import token_spans
 
 
+# of the elements that are kept, for the metrics that compare methods at the same
+PARTS = (0.1, 0.3, 0.5, 0.7, 0.9)
+
+
 @dataclass(frozen=True)
 class Explained:
     """Attributions of one example, and the way to have others like it.
@@ -54,7 +58,7 @@ class Explained:
         """(1, n), 0 for special tokens."""
         return self.case.spread(self.scores)
 
-    def drawn(self, metric: Callable[..., Tensor]) -> float:
+    def drawn(self, metric: Callable[..., Tensor], retain: float | None = None) -> float:
         """A soft metric."""
         found = metric(
             self.model,
@@ -63,8 +67,13 @@ class Explained:
             fixed=self.case.fixed,
             n_draws=self.draws,
             seed=self.seed,
+            retain=retain,
         )
         return found.item()
+
+    def at_parts(self, metric: Callable[..., Tensor]) -> float:
+        """The mean of a soft metric over parts that are kept."""
+        return sum(self.drawn(metric, part) for part in PARTS) / len(PARTS)
 
     def masked(self, metric: Callable[..., Tensor]) -> float:
         """A metric of the output's probability without some tokens."""
@@ -140,6 +149,8 @@ class Measure:
 MEASURES = {
     "soft_nc": Measure("Soft-NC", "higher", lambda found: found.drawn(soft_nc)),
     "soft_ns": Measure("Soft-NS", "higher", lambda found: found.drawn(soft_ns)),
+    "pi_soft_nc": Measure("\N{GREEK SMALL LETTER PI}-Soft-NC", "higher", lambda found: found.at_parts(soft_nc)),
+    "pi_soft_ns": Measure("\N{GREEK SMALL LETTER PI}-Soft-NS", "higher", lambda found: found.at_parts(soft_ns)),
     "comprehensiveness": Measure("comprehensiveness", "higher", lambda found: found.masked(comprehensiveness)),
     "sufficiency": Measure("sufficiency", "lower", lambda found: found.masked(sufficiency)),
     "dsa": Measure(

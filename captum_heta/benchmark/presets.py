@@ -24,14 +24,16 @@ _COMPARED = (
 _PARTS = ("no-gate", "no-curvature", "no-information", "gate", "curvature", "information")
 
 PRESETS = {
-    "table1": Preset(_COMPARED, ("soft_nc", "soft_ns")),
+    "table1": Preset(_COMPARED, ("soft_nc", "soft_ns", "pi_soft_nc", "pi_soft_ns")),
     "table2": Preset(_COMPARED, ("dsa", "f1", "top1")),
-    "ablation": Preset(("heta", *(f"heta/{part}" for part in _PARTS), RANDOM), ("soft_nc", "soft_ns", "dsa", "f1")),
+    "ablation": Preset(
+        ("heta", *(f"heta/{part}" for part in _PARTS), RANDOM), ("pi_soft_nc", "pi_soft_ns", "dsa", "f1")
+    ),
     "robustness": Preset(
         ("heta", "heta:fisher", "ig", "gxa", "ablation", "normxlogit"), ("sensitivity", "paraphrase", "decoding")
     ),
     "beta-gamma": Preset(
-        tuple(f"heta/beta={beta / 10:g}" for beta in range(0, 11)), ("soft_nc", "soft_ns", "dsa", "f1")
+        tuple(f"heta/beta={beta / 10:g}" for beta in range(0, 11)), ("pi_soft_nc", "pi_soft_ns", "dsa", "f1")
     ),
 }
-DEFAULT = Preset(("heta", "ig", "gxa", "ablation", "rollout", RANDOM), ("soft_nc", "soft_ns", "dsa", "f1"))
+DEFAULT = Preset(("heta", "ig", "gxa", "ablation", "rollout", RANDOM), ("pi_soft_nc", "pi_soft_ns", "dsa", "f1"))

@@ -159,7 +159,7 @@ def _ratio(values: dict[str, float], random: dict[str, float]) -> float:
 def _value(cell: Cell) -> str:
     """The interval and, for metrics that are relative to random scores in the literature, the ratio."""
     text = _interval(cell.value)
-    soft = cell.metric in ("soft_nc", "soft_ns")
+    soft = cell.metric.endswith(("soft_nc", "soft_ns"))
     return f"{text}, {cell.to_random:.2f}x" if soft and cell.to_random == cell.to_random and cell.value.n else text
 
 

@@ -2,6 +2,9 @@
 
 From Zhao and Aletras (TACL 2023, arXiv 2305.10496), for next-token distributions as in Zhao and Shan (2024,
 arXiv 2402.00794). No threshold decides which tokens count as important.
+
+How much is kept depends on how peaked the attributions are, and the metrics with it. Huang and Chan (2026,
+arXiv 2601.03089) therefore compare methods at the same expected part of what is kept: ``retain``.
 """
 
 import math
@@ -25,6 +28,7 @@ def soft_ns(
     fixed: Tensor | None = None,
     n_draws: int = 10,
     seed: int = 0,
+    retain: float | None = None,
     relative_to_random: bool = False,
     perturbations_per_eval: int | None = None,
 ) -> Tensor:
@@ -50,6 +54,9 @@ def soft_ns(
         n_draws: random masks that are averaged.
         seed: of all draws, which differ from prompt to prompt. A prompt has the same in every batch and for every
             method; torch's global random state is not touched.
+        retain: the part of the elements that is kept on average, in (0, 1). The a_i are multiplied by a factor and
+            clipped at 1 to give it; where fewer tokens than that have an attribution, those are kept (or removed) whole
+            and the others evenly. None takes them as they are, so that attributions decide how much is kept.
         relative_to_random: divide by the mean of as many random attributions, uniform in [0, 1), under the same masks'
             draws. Random attributions have a ratio of about 1; with few draws it is noisy.
         perturbations_per_eval: masked copies in one pass; None fits them to a memory budget.
@@ -67,7 +74,7 @@ def soft_ns(
     def quality(distances: Tensor, farthest: Tensor) -> Tensor:
         return (farthest - distances).clamp(min=0) / farthest
 
-    metric = _Metric(lambda importance: importance, quality, n_draws, seed, relative_to_random)
+    metric = _Metric(False, quality, n_draws, seed, retain, relative_to_random)
     return metric.of(model, inputs, attributions, additional_forward_args, fixed, perturbations_per_eval)
 
 
@@ -80,6 +87,7 @@ def soft_nc(
     fixed: Tensor | None = None,
     n_draws: int = 10,
     seed: int = 0,
+    retain: float | None = None,
     relative_to_random: bool = False,
     perturbations_per_eval: int | None = None,
 ) -> Tensor:
@@ -100,6 +108,7 @@ def soft_nc(
         fixed: as there.
         n_draws: as there.
         seed: as there.
+        retain: as there; the 1 - a_i then have this mean.
         relative_to_random: as there.
         perturbations_per_eval: as there.
 
@@ -110,13 +119,7 @@ def soft_nc(
         TypeError: if the model does not predict the next token.
         ValueError: for arguments that do not fit; the message says what would.
     """
-    metric = _Metric(
-        lambda importance: 1 - importance,
-        lambda distances, farthest: distances / farthest,
-        n_draws,
-        seed,
-        relative_to_random,
-    )
+    metric = _Metric(True, lambda distances, farthest: distances / farthest, n_draws, seed, retain, relative_to_random)
     return metric.of(model, inputs, attributions, additional_forward_args, fixed, perturbations_per_eval)
 
 
@@ -129,24 +132,29 @@ class _Metric:
     """Random masks, and what is made of the distances under them.
 
     Args:
-        keep: from importances in [0, 1] to the probabilities with which elements are kept.
+        removes: whether important tokens are removed, or kept.
         quality: from the distances under masks, and that of the prompt of zeros, to the metric.
         n_draws: masks.
         seed: of them.
+        retain: the mean of the probabilities with which elements are kept; None for what the attributions give.
         relative: whether to divide by what random attributions have.
     """
 
     def __init__(
         self,
-        keep: Callable[[Tensor], Tensor],
+        removes: bool,
         quality: Callable[[Tensor, Tensor], Tensor],
         n_draws: int,
         seed: int,
+        retain: float | None,
         relative: bool,
     ) -> None:
         if n_draws < 1:
             raise ValueError(f"n_draws must be at least 1, got {n_draws}.")
-        self.keep, self.quality, self.n_draws, self.seed, self.relative = keep, quality, n_draws, seed, relative
+        if retain is not None and not 0 < retain < 1:
+            raise ValueError(f"retain is the part that is kept and must be in (0, 1), or None, got {retain}.")
+        self.removes, self.quality, self.n_draws, self.seed = removes, quality, n_draws, seed
+        self.retain, self.relative = retain, relative
 
     def of(
         self, model: Any, inputs: Tensor, attributions: Tensor, arguments: Any, fixed: Tensor | None, size: int | None
@@ -158,7 +166,7 @@ class _Metric:
             return torch.stack([self._of_row(lm, row, batch_of(lm, len(row.embeds), size)) for row in rows])
 
     def _of_row(self, lm: LanguageModel, row: ScoredPrompt, batch: Batch) -> Tensor:
-        kept = self.keep(_importances(row.scores, row.free)).expand(self.n_draws, -1)
+        kept = self._kept(row.scores, row.free).expand(self.n_draws, -1)
         # draws that follow from the prompt: chance then cancels over many prompts, and methods share it on each
         entropy = np.random.SeedSequence([self.seed, *row.prompt.ids.tolist()])
         *mask_seeds, scores_seed = entropy.generate_state(self.n_draws + 1).tolist()
@@ -166,7 +174,7 @@ class _Metric:
         if self.relative:
             generator = torch.Generator().manual_seed(scores_seed)
             random = torch.rand(kept.shape, generator=generator, dtype=torch.float64).to(kept.device)
-            probabilities.append(self.keep(_importances(random, row.free)))
+            probabilities.append(self._kept(random, row.free))
             seeds += mask_seeds
         distances = _distances(lm, row, torch.cat(probabilities), seeds, batch)
         farthest = distances[0]
@@ -177,6 +185,32 @@ class _Metric:
         if not self.relative:
             return found[0]
         return torch.where(found[1] > 0, found[0] / found[1], math.nan)
+
+    def _kept(self, scores: Tensor, free: Tensor) -> Tensor:
+        """The probabilities with which elements are kept, of the shape of scores (..., n)."""
+        importances = _importances(scores, free)
+        if self.retain is not None:
+            importances = _with_mean(importances, free, 1 - self.retain if self.removes else self.retain)
+        return 1 - importances if self.removes else importances
+
+
+def _with_mean(importances: Tensor, free: Tensor, mean: float) -> Tensor:
+    """Importances (..., n) times the factor with which, clipped at 1, those of the free tokens have this mean.
+
+    Where too few are above 0 for that, they become 1 and the others share what is missing evenly.
+    """
+    wanted = mean * free.sum()
+    # with the k largest at 1, the factor gives the rest of the mean to the others; the right k is the first that clips
+    # no more than these
+    ordered = importances.sort(-1, descending=True).values
+    rest = ordered.flip(-1).cumsum(-1).flip(-1)
+    factors = ((wanted - torch.arange(len(free)).to(rest)) / rest).nan_to_num(posinf=0, neginf=0).clamp(min=0)
+    first = (factors * ordered <= 1).int().argmax(-1, keepdim=True)
+    scaled = (importances * factors.gather(-1, first)).clamp(max=1)
+    ones = (importances > 0).to(importances)
+    count = ones.sum(-1, keepdim=True)
+    even = torch.where(importances > 0, 1, (wanted - count) / (free.sum() - count).clamp(min=1)) * free
+    return torch.where(count <= wanted, even, scaled)
 
 
 def _importances(scores: Tensor, free: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from captum_heta.metrics import hellinger, soft_nc, soft_ns
+from captum_heta.metrics.soft_faithfulness import _with_mean
 from captum_heta.testing.architectures import tiny_model
 
 BOTH = pytest.mark.parametrize("metric", [soft_ns, soft_nc])
@@ -55,6 +56,54 @@ def test_elements_are_kept_with_the_probability_of_their_token(coin, hellinger_o
     assert sufficient == pytest.approx(0.2 * 1 + 0.8 * (1 - one), abs=0.02)
     # the second always removed: one or none is left
     assert soft_nc(coin, PROMPT, scores, n_draws=4000).item() == pytest.approx(0.8 * one + 0.2, abs=0.02)
+
+
+@pytest.mark.parametrize(
+    ("scores", "retain", "kept"),
+    [
+        ([1.0, 1.0], 0.25, [0.25, 0.25]),
+        ([1.0, 0.5], 0.6, [0.8, 0.4]),
+        ([1.0, 0.5], 0.9, [1.0, 0.8]),  # the first can be kept no more than always
+        ([1.0, 0.0], 0.3, [0.6, 0.0]),
+        ([1.0, 0.0], 0.75, [1.0, 0.5]),  # what has no attribution shares what is missing
+        ([0.0, 0.0], 0.4, [0.4, 0.4]),
+    ],
+)
+def test_a_part_that_is_kept_by_hand(coin, hellinger_of_coins, scores, retain, kept):
+    farthest = hellinger_of_coins(0.9, 0.5)
+    one = hellinger_of_coins(0.9, 0.75) / farthest
+    first, second = kept
+    expected = first * second + (first + second - 2 * first * second) * (1 - one)
+    scores = torch.tensor([scores])
+    assert soft_ns(coin, PROMPT, scores, n_draws=4000, retain=retain).item() == pytest.approx(expected, abs=0.02)
+    removed = first * second + (first + second - 2 * first * second) * one
+    found = soft_nc(coin, PROMPT, scores, n_draws=4000, retain=1 - retain).item()
+    assert found == pytest.approx(removed, abs=0.02)
+
+
+@given(
+    scores=st.lists(st.floats(0, 1), min_size=1, max_size=8),
+    power=st.floats(0.1, 10),
+    fixed=st.sets(st.integers(0, 7)),
+    part=st.floats(0.01, 0.99),
+)
+def test_every_prompt_keeps_the_same_part_and_the_order_of_its_tokens(scores, power, fixed, part):
+    free = torch.tensor([i not in fixed for i in range(len(scores))])
+    importances = torch.tensor(scores, dtype=torch.float64).pow(power) * free
+    kept = _with_mean(importances[None], free, part)[0]
+    assert kept.sum().item() == pytest.approx(part * free.sum().item(), abs=1e-6)
+    assert ((kept >= 0) & (kept <= 1 + 1e-9)).all()
+    assert (kept[~free] == 0).all()
+    order = importances[free].argsort()
+    assert (kept[free][order].diff() >= -1e-9).all()
+
+
+def test_flat_and_peaked_scores_of_one_order_keep_as_much(coin):
+    flat, peaked = torch.tensor([[1.0, 0.9]]), torch.tensor([[1.0, 1e-6]])
+    apart = [soft_ns(coin, PROMPT, scores, n_draws=2000).item() for scores in (flat, peaked)]
+    assert apart[0] > apart[1] + 0.1  # as they are, flat ones keep nearly all
+    like = [soft_ns(coin, PROMPT, scores, n_draws=2000, retain=0.5).item() for scores in (flat, peaked)]
+    assert like[0] == pytest.approx(like[1], abs=0.1)
 
 
 def test_farther_than_zeros_is_not_less_than_nothing(make_coin, hellinger_of_coins):
@@ -203,6 +252,8 @@ def test_a_model_without_attention_and_in_train_mode(metric):
     ("changes", "message"),
     [
         ({"n_draws": 0}, "n_draws must be at least 1, got 0"),
+        ({"retain": 0.0}, r"retain is the part that is kept and must be in \(0, 1\), or None, got 0.0"),
+        ({"retain": 1.0}, r"retain is the part that is kept and must be in \(0, 1\), or None, got 1.0"),
         ({"perturbations_per_eval": 0}, "perturbations_per_eval must be at least 1, got 0. None fits"),
         ({"attributions": torch.ones(2)}, r"attributions must be a tensor of the inputs' shape \(1, 2\), got \(2,\)"),
         ({"attributions": [[1, 2]]}, "attributions must be a tensor .* got list"),
