@@ -52,19 +52,26 @@ class Case:
 
 
 def case_of(
-    item: Example, tokenizer: Any, choose: Callable[[Tensor], int], most: int | None, bos: bool = False
+    item: Example,
+    tokenizer: Any,
+    choose: Callable[[Tensor], int],
+    most: int | None,
+    bos: bool = False,
+    answered: bool = False,
 ) -> Case:
     """The case of an example.
 
     Args:
         item: the example.
         tokenizer: of the model.
-        choose: from the prompt's token ids (1, n) to the output that is explained if the example has no target.
+        choose: from the prompt's token ids (1, n) to what the model predicts, which is explained if the example has no
+            target.
         most: longer prompts lose tokens at their start, so that the question and the answer's cue stay.
         bos: put the tokenizer's beginning-of-text token before the prompt.
+        answered: leave the example out if the model predicts something else than its target.
 
     Raises:
-        UnfitError: if that cuts into the evidence, or the prompt or its target has no token.
+        UnfitError: if the cut goes into the evidence, the prompt or its target has no token, or it is not ``answered``.
     """
     item = _cut(item, tokenizer, None if most is None else most - bos)
     if bos:
@@ -84,6 +91,8 @@ def case_of(
         if not following:
             raise UnfitError(f"its target {item.target!r} has no token")
         output = following[0]
+        if answered and choose(inp.inp_tensor) != output:
+            raise UnfitError("the model does not predict its target")
     return Case(item, inp, features, torch.tensor([output]), ~kept, *gold(item, features))
 
 

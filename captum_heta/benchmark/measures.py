@@ -26,7 +26,6 @@ from captum_heta.metrics import (
 )
 from captum_heta.text import token_spans
 
-
 # of the elements that are kept, for the metrics that compare methods at the same
 PARTS = (0.1, 0.3, 0.5, 0.7, 0.9)
 

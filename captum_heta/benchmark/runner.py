@@ -99,7 +99,7 @@ class Benchmark:
     def _case(self, item: Example) -> Case | UnfitError:
         settings = self.settings
         try:
-            return case_of(item, self.tokenizer, self._likeliest, settings.max_tokens, settings.bos)
+            return case_of(item, self.tokenizer, self._likeliest, settings.max_tokens, settings.bos, settings.answered)
         except UnfitError as reason:
             return reason
 

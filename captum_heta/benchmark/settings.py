@@ -30,6 +30,7 @@ class Settings:
         seed: of everything that draws.
         max_tokens: prompts are cut to so many tokens, at the start; None for the model's own limit.
         bos: whether the tokenizer's beginning-of-text token is put before prompts.
+        answered: whether examples are left out whose target the model does not predict.
         versions: of the packages.
     """
 
@@ -41,6 +42,7 @@ class Settings:
     seed: int
     max_tokens: int | None
     bos: bool
+    answered: bool
     versions: Mapping[str, str]
 
     def join(self, folder: Path, data: Mapping[str, Sequence[Example]]) -> None:

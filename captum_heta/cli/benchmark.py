@@ -41,6 +41,9 @@ def benchmark(
         int | None, typer.Option(help="Longer prompts lose their start; the model's limit if left out.", min=1)
     ] = None,
     bos: BosOption = False,
+    answered: Annotated[
+        bool, typer.Option("--answered", help="Leave out examples whose target the model does not predict.")
+    ] = False,
     draws: Annotated[int, typer.Option(help="Of metrics that draw.", min=1)] = 10,
     seed: Annotated[int, typer.Option(help="Of examples and of everything that draws.", min=0)] = 0,
     options: Annotated[
@@ -77,6 +80,7 @@ def benchmark(
             seed=seed,
             max_tokens=max_tokens or getattr(loaded.config.get_text_config(), "max_position_embeddings", None),
             bos=bos,
+            answered=answered,
             versions=versions(),
         )
         run = Benchmark(loaded, tokenizer, found, _listed(methods) or start.rows, settings, out, rank, processes)

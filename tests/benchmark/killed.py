@@ -9,7 +9,8 @@ from captum_heta.benchmark.settings import Settings, versions
 from captum_heta.demo import examples, load_model
 
 ROWS = ("normxlogit", "rollout", "lime", "random")
-SETTINGS = Settings("demo", "float32", ("soft_nc", "dsa"), {"lime": {"n_samples": 5}}, 2, 0, None, False, versions())
+OPTIONS = {"lime": {"n_samples": 5}}
+SETTINGS = Settings("demo", "float32", ("soft_nc", "dsa"), OPTIONS, 2, 0, None, False, False, versions())
 
 
 def benchmark(folder, rows=ROWS, rank=0, processes=1, settings=SETTINGS):

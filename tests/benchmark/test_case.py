@@ -38,6 +38,14 @@ def test_the_onset_of_a_longer_target_is_explained(demo):
     assert tokenizer.decode(case.output) == " Karen"
 
 
+def test_what_the_model_does_not_answer_may_be_left_out(demo):
+    _, tokenizer = demo
+    (right,) = tokenizer.encode(ITEM.target, add_special_tokens=False)
+    assert case_of(ITEM, tokenizer, lambda ids: right, None, answered=True).output.tolist() == [right]
+    with pytest.raises(UnfitError, match="the model does not predict its target"):
+        case_of(ITEM, tokenizer, lambda ids: right + 1, None, answered=True)
+
+
 def test_without_a_target_the_models_choice_is(demo):
     _, tokenizer = demo
     assert case_of(replace(ITEM, target=None), tokenizer, lambda ids: 7, None).output.tolist() == [7]

@@ -5,7 +5,7 @@ import pytest
 from captum_heta.benchmark.settings import Settings, versions
 from captum_heta.demo import examples
 
-SETTINGS = Settings("model", "float32", ("dsa",), {"ig": {"n_steps": 3}}, 10, 0, None, False, versions())
+SETTINGS = Settings("model", "float32", ("dsa",), {"ig": {"n_steps": 3}}, 10, 0, None, False, False, versions())
 ITEMS = list(examples(3))
 
 
@@ -28,6 +28,7 @@ def test_the_same_settings_join_again_with_more_examples(tmp_path):
         ({"seed": 1}, "seed is"),
         ({"max_tokens": 5}, "max_tokens is"),
         ({"bos": True}, "bos is"),
+        ({"answered": True}, "answered is"),
         ({"versions": versions() | {"torch": "0"}}, "versions is"),
     ],
 )
