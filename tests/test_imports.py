@@ -13,6 +13,7 @@ ROOT = Path(captum_heta.__file__).parent
 # from the top of the house to the bottom: a module imports what is below it, or beside it in its own part
 ORDER = [
     "cli",
+    "app",
     "benchmark",
     "demo",
     "methods",
@@ -22,6 +23,7 @@ ORDER = [
     "metrics",
     "attr",
     "terms",
+    "inputs",
     "features",
     "models",
     "datasets",

@@ -21,7 +21,7 @@ def test_python_of_the_readme_runs(tmp_path, monkeypatch):
     mpl.use("Agg")
     monkeypatch.chdir(tmp_path)
     blocks = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
-    assert len(blocks) == 3
+    assert len(blocks) == 5
     names = {}
     for block in blocks:  # each goes on from the one before
         exec(block, names)
@@ -29,6 +29,8 @@ def test_python_of_the_readme_runs(tmp_path, monkeypatch):
     answer = names["tokenizer"].decode(names["ids"][0, names["scores"][0].argmax()])
     assert answer.strip() == "Oslo"
     assert not names["found"].failures
+    by_document = names["inp"].by_document(names["result"].seq_attr)
+    assert by_document["register"] > by_document["menu"]
     assert (tmp_path / "found.json").exists()
 
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from captum_heta.attr._captum import pretty_tokens
 from captum_heta.attr.base import TokenAttribution
 from captum_heta.features import Features
+from captum_heta.inputs import ChatInput
 from captum_heta.text import NO_OFFSETS, sentence_spans, spans_of_ids, token_spans, value_spans
 
 
@@ -78,9 +79,9 @@ class LLMTokenAttribution(LLMAttribution):
         """Attribute each output token, given the prompt and the outputs before it, to the features of the prompt.
 
         Args:
-            inp: a TextTokenInput, whose features are its tokens except the skipped ones, or a TextTemplateInput,
-                whose features are its values. Their baselines are of Captum's perturbation methods; for HETA's pass
-                ``baselines``.
+            inp: a TextTokenInput, whose features are its tokens except the skipped ones (a ChatInput is one), or a
+                TextTemplateInput, whose features are its values (a DocumentsInput is one). Their baselines are
+                of Captum's perturbation methods; for HETA's pass ``baselines``.
             target: the output as text or token ids (K,). None lets the model generate it.
             num_trials: average over as many fresh draws of the method's probes.
             gen_args: arguments of ``model.generate``; only without ``target``. None generates greedily, as Captum does.
@@ -109,7 +110,7 @@ class LLMTokenAttribution(LLMAttribution):
         outputs = self._outputs(inp, target, gen_args)
         mask = kwargs.pop("feature_mask", None)
         if mask is None and self.attr_method.sources == "sentence" and isinstance(inp, TextTokenInput):
-            mask = self._sentences(ids, features)
+            mask = inp.sentence_mask() if isinstance(inp, ChatInput) else self._sentences(ids, features)
         found, spread = self._grouped(features, mask)
         result = self.attr_method.attribute_outputs(
             ids, outputs, found, num_trials=num_trials, per_token=per_token, **kwargs

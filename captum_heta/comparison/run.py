@@ -19,6 +19,7 @@ from torch import Tensor
 from captum_heta.attr import LLMTokenAttribution, TokenAttribution
 from captum_heta.attr._captum import NullProgress, progress
 from captum_heta.comparison.result import Comparison, Failure
+from captum_heta.inputs import ChatInput
 from captum_heta.text import Span, spans_of_ids, value_spans
 
 # As Captum generates a target when none is given: greedily.
@@ -47,7 +48,8 @@ def compare(
             model; one that is wrapped already (`LLMTokenAttribution`, `LLMAttribution`, `LLMGradientAttribution`); or
             any function of prompt and target, two texts, that returns a score for each feature of ``inp``.
         tokenizer: the tokenizer of the models.
-        inp: a TextTokenInput or TextTemplateInput; or text, whose tokens except the special ones are the features.
+        inp: a TextTokenInput or TextTemplateInput, such as a `ChatInput` or a `DocumentsInput`; or text, whose tokens
+            except the special ones are the features.
         target: what is explained, as text or token ids (K,). None lets the first method's model generate it, once.
         gen_args: arguments of ``model.generate``; only without ``target``. None generates greedily, as Captum does.
         options: by the name of a method, arguments of its ``attribute``, such as ``{"IG": {"n_steps": 20}}``.
@@ -132,6 +134,8 @@ def _outputs(wrapped: Mapping[str, Any], tokenizer: Any, inp: Any, target: Any, 
 
 def _places(inp: Any, tokenizer: Any) -> tuple[str, list[list[Span]]]:
     """The prompt, and the characters of each feature in it."""
+    if isinstance(inp, ChatInput):
+        return inp.text, [[span] for span in inp.spans]
     if isinstance(inp, TextTokenInput):
         text, spans = spans_of_ids(inp.inp_tensor[0].tolist(), tokenizer)
         kept = [True] * len(spans) if inp.itp_mask is None else inp.itp_mask[0].tolist()

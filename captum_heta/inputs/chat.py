@@ -1,0 +1,146 @@
+"""A chat as Captum's token input: the tokens of the messages are features, those of the chat template are not."""
+
+import itertools
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+import torch
+from captum.attr import TextTokenInput
+from torch import Tensor
+
+from captum_heta.features import Features
+from captum_heta.inputs.parts import summed
+from captum_heta.inputs.rendering import Message, chat_renderer, checked_messages, content_spans
+from captum_heta.inputs.tokens import encoded, place_of
+from captum_heta.text import Span, sentence_spans
+
+
+class ChatInput(TextTokenInput):
+    """A chat, rendered by the tokenizer's chat template, whose features are the tokens of the messages' contents.
+
+    Role headers, end-of-turn marks and other tokens of the template are context. The token ids are those of
+    ``tokenizer.apply_chat_template(messages, tokenize=True)``: no special token is added to what the template writes.
+
+    Args:
+        messages: the chat in Hugging Face's format, mappings with "role" and "content", which is text. A message
+            without content, such as a tool call, has no features.
+        tokenizer: a fast tokenizer that has a chat template.
+        roles: the roles whose contents are features, such as ("user",); None for all.
+        add_generation_prompt: end with the header of the assistant's answer, which a target then follows.
+        baselines: the token that Captum's perturbation methods put in a feature's place, an id or its text; as in
+            `captum.attr.TextTokenInput`. HETA's baselines are an argument of its ``attribute``.
+        template_args: what else the chat template reads, by name, such as ``{"enable_thinking": False}``.
+
+    Attributes:
+        text: the rendered chat with its special tokens, as the model reads it.
+        spans: the characters [start, end) of each feature in ``text``, cut at the ends of its content. Tokens that are
+            part of one character all have that character.
+        message_of: the number of the message of each feature.
+        role_of: the role of the message of each feature.
+        messages: the chat.
+        roles: the roles whose contents are features.
+
+    Raises:
+        TypeError: if ``roles`` is one text.
+        ValueError: if the tokenizer has no chat template or no character offsets, the messages are no chat, a role is
+            none of theirs, the template changes a content so that it cannot be found, or no token is left to attribute
+            to.
+
+    Example::
+
+        >>> chat = ChatInput([{"role": "user", "content": "Where is Rome?"}], tokenizer)
+        >>> result = LLMTokenAttribution(HETA(model), tokenizer).attribute(chat, target="Italy")
+        >>> chat.by_message(result.seq_attr)  # {0: ...}
+    """
+
+    def __init__(
+        self,
+        messages: Sequence[Message],
+        tokenizer: Any,
+        *,
+        roles: Collection[str] | None = None,
+        add_generation_prompt: bool = True,
+        baselines: int | str = 0,
+        template_args: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.messages = checked_messages(messages)
+        self.roles = _checked_roles(roles, self.messages)
+        render = chat_renderer(tokenizer, add_generation_prompt, template_args)
+        self.text = render(self.messages)
+        owners, places = [], []
+        for number, message in enumerate(self.messages):
+            if message["role"] in self.roles:
+                found = content_spans(render, self.messages, number)
+                owners += [number] * len(found)
+                places += found
+        self._places = places
+        ids, spans = encoded(self.text, tokenizer)
+        placed = [place_of(self.text, span, places) for span in spans]
+        self.message_of = [owners[found[0]] for found in placed if found]
+        self.role_of = [self.messages[number]["role"] for number in self.message_of]
+        self.spans: list[Span] = [found[1] for found in placed if found]
+        if not self.spans:
+            raise ValueError(
+                f"The messages of {', '.join(self.roles)} have no text: there is no token to attribute the output to."
+            )
+        self._set_tokens(ids, [found is not None for found in placed], tokenizer, baselines)
+
+    def _set_tokens(self, ids: list[int], kept: list[bool], tokenizer: Any, baselines: int | str) -> None:
+        # Captum's constructor would encode the text again, with a second token of the beginning.
+        self.tokenizer = tokenizer
+        self.inp_tensor = torch.tensor([ids])
+        self.itp_mask = torch.tensor([kept])
+        self.itp_tensor = self.inp_tensor[self.itp_mask][None]
+        self.skip_tokens = None
+        self.values = tokenizer.convert_ids_to_tokens(self.itp_tensor[0].tolist())
+        self.n_itp_features = len(self.values)
+        self.baselines = tokenizer.convert_tokens_to_ids([baselines])[0] if isinstance(baselines, str) else baselines
+
+    def by_message(self, scores: Any) -> dict[int, float]:
+        """The sum of the scores (F,) of each message, by its number; messages of the other roles are left out.
+
+        Raises:
+            ValueError: if there is not one score for each feature.
+        """
+        parts = [number for number, message in enumerate(self.messages) if message["role"] in self.roles]
+        return summed(scores, self.message_of, parts)
+
+    def by_role(self, scores: Any) -> dict[str, float]:
+        """The sum of the scores (F,) of each role.
+
+        Raises:
+            ValueError: if there is not one score for each feature.
+        """
+        return summed(scores, self.role_of, self.roles)
+
+    def sentence_mask(self) -> Tensor:
+        """A ``feature_mask`` (F,) that makes one feature of each sentence of a message.
+
+        Sentences do not reach over the end of a message. A token outside all sentences stays by itself.
+        """
+        sentences = [
+            [(start + first, start + last)]
+            for start, end in self._places
+            for first, last in sentence_spans(self.text[start:end])
+        ]
+        found = Features.of_spans(sentences, self.spans)
+        numbers = {feature: i for i, group in enumerate(found.groups) for feature in group}
+        own = itertools.count(len(sentences))
+        return torch.tensor([numbers[i] if i in numbers else next(own) for i in range(self.n_itp_features)])
+
+
+def _checked_roles(roles: Collection[str] | None, messages: Sequence[Message]) -> tuple[str, ...]:
+    """The roles to keep, in the order of the chat."""
+    there = tuple(dict.fromkeys(message["role"] for message in messages))
+    if roles is None:
+        return there
+    if isinstance(roles, str):
+        raise TypeError(f"roles must be several names, got the text {roles!r}: pass ({roles!r},).")
+    unknown = [role for role in roles if role not in there]
+    if unknown or not roles:
+        raise ValueError(
+            f"roles must be some of the chat's, {', '.join(there)}, got {unknown[0]!r}."
+            if unknown
+            else f"roles must name at least one of the chat's, {', '.join(there)}; None takes all."
+        )
+    return tuple(role for role in there if role in roles)

@@ -1,0 +1,54 @@
+"""The tokens of a rendered prompt and their characters, white space included."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from captum_heta.text import NO_OFFSETS, Span
+
+
+def encoded(text: str, tokenizer: Any) -> tuple[list[int], list[Span]]:
+    """The token ids of ``text`` without special tokens around it, and the characters [start, end) of each.
+
+    Raises:
+        ValueError: if the tokenizer has no character offsets.
+    """
+    try:
+        found = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+        spans = [(int(start), int(end)) for start, end in found["offset_mapping"]]
+    except NO_OFFSETS as error:
+        raise ValueError(
+            f"{type(tokenizer).__name__} has no character offsets, so the tokens of a message cannot be told. Load the "
+            "fast tokenizer of the model."
+        ) from error
+    return list(found["input_ids"]), reaching_back(text, spans)
+
+
+def reaching_back(text: str, spans: Sequence[Span]) -> list[Span]:
+    """The spans with the white space before each, which some tokenizers leave out of their offsets.
+
+    A token of white space alone then has a place too.
+    """
+    found, done = [], 0
+    for start, end in spans:
+        found.append((done if start > done and text[done:start].isspace() else start, end))
+        done = max(done, end)
+    return found
+
+
+def place_of(text: str, span: Span, places: Sequence[Span]) -> tuple[int, Span] | None:
+    """Which of the places a token belongs to, and its characters there; None if it belongs to what is around them.
+
+    It belongs to the place that it shares most characters with, if at least half of its visible characters are in it.
+
+    Args:
+        text: the rendered prompt.
+        span: the characters of a token.
+        places: character ranges [start, end) that do not overlap.
+    """
+    start, end = span
+    shared = [(max(start, first), min(end, last)) for first, last in places]
+    best = max(range(len(places)), key=lambda i: shared[i][1] - shared[i][0], default=None)
+    if best is None or shared[best][0] >= shared[best][1]:
+        return None
+    inside, whole = (len("".join(text[first:last].split())) for first, last in (shared[best], span))
+    return (best, shared[best]) if 2 * inside >= whole else None
