@@ -4,6 +4,7 @@ import typer
 
 from captum_heta.cli.benchmark import benchmark
 from captum_heta.cli.compare import compare
+from captum_heta.cli.demo import demo
 from captum_heta.cli.explain import explain
 
 __all__ = ["app", "main"]
@@ -19,6 +20,7 @@ def _commands() -> None:
 app.command()(explain)
 app.command()(compare)
 app.command()(benchmark)
+app.command()(demo)
 
 
 def main() -> None:

@@ -1,7 +1,9 @@
 """Attributions as HTML."""
 
 import html
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
+from itertools import accumulate
 
 import torch
 from captum.attr import visualization
@@ -17,7 +19,7 @@ _STYLE = (
 )
 
 
-def html_text(text: str, spans: Sequence[Span], scores: Sequence[float]) -> str:
+def html_text(text: str, spans: Sequence[Span], scores: Sequence[float], *, titles: Sequence[str] | None = None) -> str:
     """``text`` as an HTML paragraph, each piece on its shade and with its score as tooltip.
 
     The browser wraps it and orders right-to-left text. In a notebook: ``IPython.display.HTML(html_text(...))``.
@@ -26,22 +28,39 @@ def html_text(text: str, spans: Sequence[Span], scores: Sequence[float]) -> str:
         text: the prompt.
         spans: the characters [start, end) of each feature.
         scores: a number for each feature; the largest magnitude has the darkest shade.
+        titles: the tooltip of each feature, in the place of its score. A piece of several features has all of theirs,
+            with an empty line between.
 
     Raises:
-        ValueError: as `pieces` does.
+        ValueError: as `pieces` does, and for as many titles as are not one a feature.
     """
     parts = pieces(text, spans, scores)
     largest = peak(parts)
-    shown = "".join(_shown(part, largest) for part in parts)
+    tips = [f"{part.score:.4g}" if part.score is not None else "" for part in parts]
+    if titles is not None:
+        tips = _tips(parts, spans, titles)
+    shown = "".join(_shown(part, largest, tip) for part, tip in zip(parts, tips, strict=True))
     return f'<p dir="auto" style="{_STYLE}">{shown}</p>'
 
 
-def _shown(part: Piece, largest: float) -> str:
+def _tips(parts: Sequence[Piece], spans: Sequence[Span], titles: Sequence[str]) -> list[str]:
+    """The titles of each piece's features, in the order of the text."""
+    if len(titles) != len(spans):
+        raise ValueError(f"Each of the {len(spans)} features needs a title, got {len(titles)}: pass one for each.")
+    starts = list(accumulate((len(part.text) for part in parts), initial=0))
+    found: list[list[str]] = [[] for _ in parts]
+    for (start, end), title in sorted(zip(spans, titles, strict=True), key=lambda pair: pair[0]):
+        if start < end:
+            found[bisect_right(starts, start) - 1].append(title)
+    return ["\n\n".join(tips) for tips in found]
+
+
+def _shown(part: Piece, largest: float, title: str) -> str:
     if part.score is None:
         return _escaped(part.text)
     shade = strength(part.score, largest)
     style = f"background:{background(shade)};color:{ink(shade)}"
-    return f'<span style="{style}" title="{part.score:.4g}">{_escaped(part.text)}</span>'
+    return f'<span style="{style}" title="{_escaped(title)}">{_escaped(part.text)}</span>'
 
 
 def records(

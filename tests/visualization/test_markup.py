@@ -95,3 +95,23 @@ def test_captum_shows_records_without_a_tag_of_the_text():
 def test_newlines_break_the_lines_of_a_record():
     (record,) = records({"A": [1.0]}, "a\nb", [(0, 3)], target="", probability=1.0)
     assert record.raw_input_ids == ["a<br>b"]
+
+
+def test_html_titles_are_shown_in_the_place_of_scores():
+    fragment = html_text("a b", [(0, 1), (2, 3)], [1.0, 0.5], titles=['<x>\n"y"', ""])
+    assert [attributes["title"] for _, attributes in Reader(fragment).tags[1:]] == ['<x>\n"y"', ""]
+    assert "<x>" not in fragment
+    # the shades are those of the scores
+    plain = html_text("a b", [(0, 1), (2, 3)], [1.0, 0.5])
+    assert [a["style"] for _, a in Reader(fragment).tags] == [a["style"] for _, a in Reader(plain).tags]
+
+
+def test_html_titles_of_tokens_in_one_piece_are_all_shown_in_the_order_of_the_text():
+    spans, titles = [(3, 4), (0, 2), (1, 3), (2, 2), (4, 6)], ["d", "a", "b", "none", "e"]
+    read = Reader(html_text("abcdefg", spans, [1, 2, 3, 4, 5], titles=titles))
+    assert [attributes["title"] for _, attributes in read.tags[1:]] == ["a\n\nb", "d", "e"]
+
+
+def test_html_with_a_title_too_few_is_an_error():
+    with pytest.raises(ValueError, match="Each of the 2 features needs a title, got 1: pass one for each"):
+        html_text("ab", [(0, 1), (1, 2)], [1.0, 1.0], titles=["a"])

@@ -1,0 +1,185 @@
+"""What the page asks of a model: its likeliest next tokens, how it goes on, and explanations of one output."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from captum.attr import TextTokenInput
+from torch import Tensor
+
+from captum_heta.comparison import Comparison, compare
+from captum_heta.methods import METHODS, named_methods
+from captum_heta.terminal import visible
+
+CURVATURES = ("auto", "exact", "low_rank", "gauss_newton", "fisher")
+
+# model, prompt ids (1, n), tokenizer, prompt and typed text (or None for the likeliest token) to output ids (K,)
+TargetTokens = Callable[[Any, Tensor, Any, str, str | None], Tensor]
+
+
+@dataclass(frozen=True)
+class Choices:
+    """Outputs to choose from after a prompt.
+
+    Attributes:
+        prompt: the text.
+        ids: its token ids.
+        likeliest: ids and probabilities of next tokens, the likeliest first.
+        continuation: ids of the tokens that the model goes on with, greedily.
+    """
+
+    prompt: str
+    ids: tuple[int, ...]
+    likeliest: tuple[tuple[int, float], ...]
+    continuation: tuple[int, ...]
+
+
+class TokensInput(TextTokenInput):
+    """Captum's `TextTokenInput` of token ids, for text that would be cut into other tokens if it was read again.
+
+    Args:
+        ids: of the tokens, special ones too, which are no features.
+        tokenizer: theirs.
+    """
+
+    def __init__(self, ids: Sequence[int], tokenizer: Any) -> None:
+        special = list(tokenizer.all_special_ids)
+        self.inp_tensor = torch.tensor([list(ids)], dtype=torch.long)
+        self.itp_mask = ~torch.isin(self.inp_tensor, torch.tensor(special, dtype=torch.long))
+        self.itp_tensor = self.inp_tensor[self.itp_mask][None]
+        self.skip_tokens = special
+        self.values = tokenizer.convert_ids_to_tokens(self.itp_tensor[0].tolist())
+        self.tokenizer = tokenizer
+        self.n_itp_features = len(self.values)
+        self.baselines = 0  # as Captum's default
+
+
+class Explainer:
+    """A model behind the page.
+
+    Args:
+        model: a causal language model of Hugging Face transformers.
+        tokenizer: its tokenizer.
+        target_tokens: the token ids of a text that a person typed.
+        max_tokens: the longest prompt that is taken.
+
+    Raises:
+        ValueError: if max_tokens is below 1.
+    """
+
+    def __init__(self, model: Any, tokenizer: Any, target_tokens: TargetTokens, max_tokens: int = 512) -> None:
+        if max_tokens < 1:
+            raise ValueError(f"max_tokens must be at least 1, got {max_tokens}.")
+        self.model, self.tokenizer = model, tokenizer
+        self._target_tokens = target_tokens
+        self._max_tokens = max_tokens
+        self._positions: int | None = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+
+    def ids_of(self, prompt: str) -> tuple[int, ...]:
+        """The prompt's token ids.
+
+        Raises:
+            ValueError: if there is nothing but white space in it, or it has too many tokens.
+        """
+        if not prompt.strip():
+            raise ValueError("The prompt is empty: write the text that the model goes on with.")
+        ids = tuple(self.tokenizer.encode(prompt))
+        if self._positions is not None and len(ids) >= self._positions:
+            raise ValueError(
+                f"The prompt has {len(ids)} tokens, and the model has {self._positions} positions for it and its "
+                "output: shorten it."
+            )
+        if len(ids) > self._max_tokens:
+            raise ValueError(
+                f"The prompt has {len(ids)} tokens, and this page takes {self._max_tokens}: shorten it, or start the "
+                f"page with --max-tokens {len(ids)}."
+            )
+        return ids
+
+    @torch.no_grad()
+    def choices(self, prompt: str, likeliest: int = 10, longest: int = 20) -> Choices:
+        """What the model may say next.
+
+        Args:
+            prompt: the text.
+            likeliest: how many next tokens.
+            longest: the most tokens of the continuation, which ends with the model's end token.
+
+        Raises:
+            ValueError: as `ids_of` does.
+        """
+        ids = self.ids_of(prompt)
+        inputs = torch.tensor([ids], device=self.model.device)
+        probabilities = self.model(inputs, logits_to_keep=1).logits[0, -1].float().softmax(-1)
+        top = probabilities.topk(min(likeliest, len(probabilities)))
+        room = longest if self._positions is None else min(longest, self._positions - len(ids))
+        greedy = {"do_sample": False, "temperature": None, "top_p": None, "top_k": None}
+        generated = self.model.generate(inputs, attention_mask=torch.ones_like(inputs), max_new_tokens=room, **greedy)
+        found = tuple(zip(top.indices.tolist(), top.values.tolist(), strict=True))
+        return Choices(prompt, ids, found, tuple(generated[0, len(ids) :].tolist()))
+
+    def typed(self, prompt: str, target: str | None) -> tuple[tuple[int, ...], Tensor]:
+        """Ids of the prompt, and of a typed target (K,); of the likeliest token without one.
+
+        Raises:
+            ValueError: as `ids_of` does, and for a target without tokens.
+        """
+        ids = self.ids_of(prompt)
+        return ids, self._target_tokens(self.model, torch.tensor([ids]), self.tokenizer, prompt, target)
+
+    def explain(self, ids: Sequence[int], outputs: Tensor, methods: Sequence[str], curvature: str) -> Comparison:
+        """One or more methods on one output.
+
+        Args:
+            ids: token ids of all that is before the output.
+            outputs: token ids (K,).
+            methods: names of `captum_heta.methods.METHODS`.
+            curvature: HETA's ``curvature``, one of `CURVATURES`. Other methods have none.
+
+        Raises:
+            ValueError: for another curvature or method, and for a method that is named twice.
+        """
+        if curvature not in CURVATURES:
+            raise ValueError(f"curvature must be one of {', '.join(CURVATURES)}, got {curvature!r}.")
+        if len(set(methods)) < len(methods):
+            raise ValueError(f"The methods are {' and '.join(methods)}: choose another one for the second.")
+        options = {METHODS["heta"][0]: {"curvature": curvature}} if "heta" in methods else {}
+        named = named_methods(methods, self.model)
+        return compare(named, self.tokenizer, TokensInput(ids, self.tokenizer), outputs, options=options)
+
+    def label(self, token: int) -> str:
+        """A token as text on one line, with signs for its white space."""
+        text = visible(self.tokenizer.decode([token]))
+        return (
+            text.replace(" ", "\N{OPEN BOX}")
+            .replace("\n", "\N{RETURN SYMBOL}")
+            .replace("\t", "\N{RIGHTWARDS ARROW TO BAR}")
+        )
+
+
+def output_of(
+    choices: Choices | None, prompt: str, token: int | None, step: int | None
+) -> tuple[tuple[int, ...], Tensor]:
+    """Ids of all that is before a chosen output, and of the output (1,).
+
+    Args:
+        choices: what there was to choose from.
+        prompt: as it is now.
+        token: the id of a likely next token; or
+        step: the number of a token of the continuation, which comes after the prompt and the tokens before it.
+
+    Raises:
+        ValueError: if the prompt is another one by now, the choice is none of ``choices``, or there are two or none.
+    """
+    if choices is None or choices.prompt != prompt:
+        raise ValueError("The prompt has changed since its next tokens were predicted: press Predict again.")
+    if (token is None) == (step is None):
+        raise ValueError(f"Choose a next token or a token of the continuation, got {token} and {step}.")
+    if step is None:
+        if token not in [likely for likely, _ in choices.likeliest]:
+            raise ValueError(f"Token {token} is none of the likeliest: choose one of them, or type it.")
+        return choices.ids, torch.tensor([token])
+    if not 0 <= step < len(choices.continuation):
+        raise ValueError(f"The continuation has {len(choices.continuation)} tokens, got number {step}.")
+    return choices.ids + choices.continuation[:step], torch.tensor([choices.continuation[step]])

@@ -1,0 +1,72 @@
+import os
+import signal
+import sys
+
+import pytest
+from typer.testing import CliRunner
+
+from captum_heta.cli import app
+
+
+def run(*arguments):
+    return CliRunner().invoke(app, ["demo", *arguments])
+
+
+def test_without_gradio_one_message_says_how_to_get_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "gradio", None)
+    for name in ("page", "handlers"):
+        monkeypatch.delitem(sys.modules, f"captum_heta.app.{name}", raising=False)
+    result = run()
+    assert result.exit_code == 1
+    assert "Error: The page needs gradio: pip install 'captum-heta[demo]'." in " ".join(result.output.split())
+    assert "Traceback" not in result.output
+
+
+@pytest.mark.parametrize("arguments", [("--port", "0"), ("--max-tokens", "0")])
+def test_numbers_out_of_range_are_refused(arguments):
+    assert run(*arguments).exit_code == 2
+
+
+@pytest.fixture
+def served(monkeypatch):
+    """What the command passes on, without a server."""
+    page = pytest.importorskip("captum_heta.app.page", reason="gradio is not here", exc_type=ImportError)
+    seen = {}
+
+    class Page:
+        def block_thread(self):
+            seen["there"] = seen["folder"].is_dir()
+            seen["copies"] = os.environ["GRADIO_TEMP_DIR"]
+
+    def build(explainer, folder, prompt, name):
+        seen.update(explainer=explainer, folder=folder, prompt=prompt, name=name)
+        return Page()
+
+    def serve(page, host, port):
+        seen.update(host=host, port=port)
+        return f"http://{host}:{port}/"
+
+    monkeypatch.setenv("GRADIO_TEMP_DIR", "elsewhere")  # put back after the test
+    monkeypatch.setattr(page, "build", build)
+    monkeypatch.setattr(page, "serve", serve)
+    before = signal.getsignal(signal.SIGTERM)
+    yield seen
+    signal.signal(signal.SIGTERM, before)
+
+
+def test_options_reach_the_page_and_its_folder_is_removed(served):
+    result = run("--host", "0.0.0.0", "--port", "7999", "--max-tokens", "3")
+    assert result.exit_code == 0, result.output
+    assert "http://0.0.0.0:7999/" in result.output
+    assert (served["host"], served["port"], served["name"]) == ("0.0.0.0", 7999, "the embedded model")
+    assert served["there"]
+    assert served["copies"] == str(served["folder"])
+    assert not served["folder"].exists()
+    with pytest.raises(ValueError, match="this page takes 3"):
+        served["explainer"].ids_of(served["prompt"])
+
+
+def test_it_listens_to_this_machine_alone_by_default(served):
+    assert run().exit_code == 0
+    assert served["host"] == "127.0.0.1"
+    assert served["port"] is None

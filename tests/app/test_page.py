@@ -1,0 +1,29 @@
+import re
+import socket
+
+import pytest
+
+pytest.importorskip("gradio", reason="gradio is not here: pip install 'captum-heta[demo]'")
+
+from captum_heta.app.page import build, serve
+
+
+def test_a_port_that_is_taken_is_an_error(explainer, tmp_path):
+    page = build(explainer, tmp_path, "Anna", "a model")
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        message = f"Cannot listen at 127.0.0.1, port {port}: pass another --host or --port."
+        with pytest.raises(OSError, match=re.escape(message)):
+            serve(page, "127.0.0.1", port)
+
+
+def test_the_model_runs_once_at_a_time_and_programs_have_no_interface(explainer, tmp_path):
+    page = build(explainer, tmp_path, "Anna", "a model")
+    assert not page.analytics_enabled
+    events = list(page.fns.values())
+    model = [event for event in events if event.concurrency_id == "model"]
+    assert len(model) == 7
+    assert {event.concurrency_limit for event in model} == {1}
+    assert {event.api_visibility for event in events} == {"private"}

@@ -1,0 +1,177 @@
+"""The page, as a person uses it in Chromium."""
+
+import shutil
+
+import pytest
+
+pytest.importorskip("gradio", reason="gradio is not here: pip install 'captum-heta[demo]'")
+pytest.importorskip("playwright.sync_api", reason="playwright is not here: pip install playwright")
+
+from playwright.sync_api import sync_playwright
+
+from captum_heta.app.page import build, serve
+from captum_heta.comparison import Comparison
+
+BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+OPTIONS = (
+    "no-sandbox disable-gpu disable-quic no-first-run disable-background-networking disable-component-update "
+    "disable-sync"
+).split()
+PROMPT = "Anna lives in Rome. Ben lives in Oslo.\nQuestion: Where does Ben live?\nAnswer:"
+
+pytestmark = pytest.mark.skipif(BROWSER is None, reason="neither chromium, chromium-browser nor google-chrome is here")
+
+
+@pytest.fixture(scope="module")
+def address(explainer, tmp_path_factory):
+    page = build(explainer, tmp_path_factory.mktemp("files"), PROMPT, "<b>the model</b>")
+    yield serve(page, "127.0.0.1", None)
+    page.close(verbose=False)
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with sync_playwright() as driver:
+        found = driver.chromium.launch(executable_path=BROWSER, args=[f"--{option}" for option in OPTIONS])
+        yield found
+        found.close()
+
+
+@pytest.fixture
+def opened(browser, address):
+    """Opens a tab of a session of its own; no tab may complain, or ask another host for anything."""
+    contexts, errors, asked = [], [], []
+
+    def open_tab(width=1200):
+        context = browser.new_context(viewport={"width": width, "height": 900})
+        context.set_default_timeout(20_000)
+        contexts.append(context)
+        tab = context.new_page()
+        tab.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+        tab.on("pageerror", lambda error: errors.append(str(error)))
+        tab.on("request", lambda request: asked.append(request.url))
+        tab.goto(address)
+        tab.wait_for_selector("#token label")
+        return tab
+
+    yield open_tab
+    for context in contexts:
+        context.close()
+    assert errors == []
+    local = [url for url in asked if url.startswith(address)]
+    assert len(local) > 5
+    assert [url for url in asked if not url.startswith((address, "data:", "blob:"))] == []
+
+
+def text_of(tab, number=0):
+    return tab.locator("#results .heta-text").nth(number).text_content()
+
+
+def asks(tab, target):
+    """Wait for the explanation of a target."""
+    tab.wait_for_selector(f'#results h2:has-text("Why {target!r}")')
+
+
+def choose(tab, name, option):
+    tab.click(f"#{name} input")
+    tab.click(f'#{name} [role="option"]:has-text("{option}")')
+
+
+def told(tab):
+    tab.wait_for_selector("#results [role=alert]")
+    return tab.locator("#results [role=alert]").text_content()
+
+
+def test_explains_compares_and_hands_out_files(opened, tmp_path):
+    tab = opened()
+    assert tab.locator("#token label").count() == 10
+    assert "<b>the model</b>" in tab.text_content("#head")
+    tab.click("#explain")
+    asks(tab, " Oslo")
+    assert text_of(tab) == text_of(tab, 1) == PROMPT
+    heads = tab.locator("#results h3").all_text_contents()
+    assert [head[: head.index(" s, darkest")].rsplit(" ", 1)[0] for head in heads] == ["HETA", "Integrated Gradients"]
+    titles = tab.locator("#results section >> nth=0").locator("span").evaluate_all("all => all.map(one => one.title)")
+    assert len(titles) > 15
+    for title in titles:
+        assert [line.rsplit(" ", 1)[0] for line in title.split("\n")] == [
+            "score", "semantic flow", "curvature", "information"
+        ]  # fmt: skip
+    # another target, and another method beside HETA, which is then compared
+    tab.click("#token label >> nth=1")
+    tab.wait_for_function("() => !document.querySelector('#results h2').textContent.includes('Oslo')")
+    choose(tab, "beside", "NormXLogit")
+    tab.click("#explain")
+    tab.wait_for_selector('#results h3:has-text("NormXLogit")')
+    for kind in ("html", "json"):
+        with tab.expect_download() as download:
+            tab.click(f"#{kind}")
+        download.value.save_as(tmp_path / f"found.{kind}")
+        assert download.value.suggested_filename == f"heta-comparison.{kind}"
+    found = Comparison.load(tmp_path / "found.json")
+    assert found.names == ["HETA", "NormXLogit"]
+    assert found.prompt == PROMPT
+    assert (
+        found.target.strip() == tab.locator("#token label >> nth=1").text_content().split("\N{OPEN BOX}")[1].split()[0]
+    )
+    assert (tmp_path / "found.html").read_text(encoding="utf-8") == found.to_html()
+
+
+def test_one_choice_undoes_the_others(opened):
+    tab = opened()
+    tab.click("#step label >> nth=1")
+    asks(tab, ".")
+    assert text_of(tab) == PROMPT + " Oslo"
+    assert tab.locator("#step input:checked").count() == 1
+    tab.click("#token label >> nth=0")
+    asks(tab, " Oslo")
+    assert tab.locator("#step input:checked").count() == 0
+    assert text_of(tab) == PROMPT
+    tab.locator("#typed input, #typed textarea").press_sequentially("Rome")
+    tab.keyboard.press("Enter")
+    asks(tab, " Rome")
+    assert tab.locator("#token input:checked").count() == 0
+    # the choices were those after another prompt
+    tab.fill("#prompt textarea", "Anna")
+    tab.wait_for_selector("#token label", state="detached")
+
+
+def test_any_text_is_shown_as_it_is(opened):
+    tab = opened()
+    choose(tab, "method", "NormXLogit")
+    tab.wait_for_selector("#curvature", state="detached")
+    choose(tab, "beside", "none")
+    for text in ("🎉🎉👩\u200d👩", "<img src=x onerror=alert(1)> ${1+1} {{value}} </p>"):
+        tab.fill("#prompt textarea", text)
+        tab.click("#predict")
+        tab.wait_for_selector("#token label")
+        tab.click("#explain")
+        tab.wait_for_function("text => document.querySelector('#results .heta-text')?.textContent === text", arg=text)
+        assert tab.locator("#results section").count() == 1
+        assert tab.locator("#results img").count() == 0
+
+
+def test_errors_are_sentences(opened):
+    tab = opened(width=400)
+    tab.fill("#prompt textarea", "Anna lives in Rome. " * 40)
+    tab.click("#explain")
+    message = told(tab)
+    assert message.startswith("The prompt has ")
+    assert "this page takes 100: shorten it, or start the page with --max-tokens" in message
+    tab.fill("#prompt textarea", " ")
+    tab.click("#predict")
+    tab.wait_for_selector('#results [role=alert]:has-text("The prompt is empty")')
+    assert not tab.locator("#html").is_visible()
+    assert tab.evaluate("document.documentElement.scrollWidth") == 400
+
+
+def test_two_tabs_at_once_have_their_own_results(opened):
+    first, second = opened(), opened()
+    for tab, name in ((first, "Ben"), (second, "Anna")):
+        tab.fill("#prompt textarea", PROMPT.replace("does Ben", f"does {name}"))
+    for tab in (first, second):
+        tab.click("#explain")
+    asks(first, " Oslo")
+    asks(second, " Rome")
+    assert "does Ben" in text_of(first)
+    assert "does Anna" in text_of(second)
