@@ -90,7 +90,9 @@ def benchmark(
             return  # the process that finishes last makes the tables
         report = Report(lines, names)
         written = report.write(out)
-    _show(report, Console(highlight=False))
+    # a number that is cut to fit a narrow terminal would be another number
+    needed = max(map(len, report.methods)) + 12 * len(names)
+    _show(report, Console(highlight=False, width=max(needed, Console().width)))
     Console(stderr=True, highlight=False).print(f"Wrote {', '.join(map(str, written))}", markup=False, soft_wrap=True)
 
 
@@ -123,9 +125,7 @@ def _show(report: Report, console: Console) -> None:
             values = [cells[data, row, name] for name in metrics]
             table.add_row(Text(row), *(f"{value.mean:.3f}" if value.n else "" for value in values))
         console.print("")
-        # a number that is cut to fit a narrow terminal would be another number
-        needed = max(map(len, report.methods)) + 12 * len(metrics)
-        console.print(table, width=max(console.width, needed), crop=False, overflow="ignore")
+        console.print(table)
         for left_out in report.left_out(data):
             console.print(f"  {left_out}", markup=False, style="yellow")
 

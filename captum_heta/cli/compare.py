@@ -62,4 +62,4 @@ def _compare(
     inp = TextTokenInput(prompt, tokenizer, skip_tokens=list(tokenizer.all_special_ids))
     outputs = outputs_of(model, inp.inp_tensor, tokenizer, prompt, target)
     named = named_methods([method.strip() for method in methods.split(",")], model)
-    return compare_methods(named, tokenizer, inp, outputs, show_progress=name is not None and sys.stderr.isatty())
+    return compare_methods(named, tokenizer, inp, outputs, show_progress=sys.stderr.isatty())

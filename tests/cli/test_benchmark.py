@@ -30,11 +30,11 @@ def test_tables_are_printed_and_written(tmp_path):
 
 
 def test_no_number_is_cut_in_a_narrow_terminal(tmp_path):
-    metrics = "dsa,f1,mass,top1,sufficiency,comprehensiveness,soft_ns"
+    metrics = "dsa,f1,mass,top1,sufficiency,comprehensiveness,soft_ns,soft_nc,pi_soft_ns"
     result = run("--out", str(tmp_path), *QUICK[:2], "--metrics", metrics, "--limit", "1", "--draws", "1")
     assert result.exit_code == 0, result.output
     (row,) = [line for line in result.output.splitlines() if line.startswith("NormXLogit")]
-    assert len(row.split()) == 8
+    assert len(row.split()) == 10
     assert "\N{HORIZONTAL ELLIPSIS}" not in row
 
 
