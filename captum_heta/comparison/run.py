@@ -52,7 +52,8 @@ def compare(
             except the special ones are the features.
         target: what is explained, as text or token ids (K,). None lets the first method's model generate it, once.
         gen_args: arguments of ``model.generate``; only without ``target``. None generates greedily, as Captum does.
-        options: by the name of a method, arguments of its ``attribute``, such as ``{"IG": {"n_steps": 20}}``.
+        options: by the name of a method, arguments of its ``attribute``, such as ``{"IG": {"n_steps": 20}}``. Captum's
+            perturbation methods get ``use_cached_outputs=False``, without which Captum 0.9 is wrong on transformers 5.
         show_progress: show a progress bar of the methods.
 
     Raises:
@@ -146,6 +147,10 @@ def _places(inp: Any, tokenizer: Any) -> tuple[str, list[list[Span]]]:
 def _attributed(
     method: Any, inp: Any, prompt: str, outputs: Tensor, tokenizer: Any, options: dict[str, Any]
 ) -> LLMAttributionResult:
+    if isinstance(method, LLMAttribution) and not isinstance(method, LLMTokenAttribution):
+        # Captum 0.9 reads the whole text again behind the key-value cache of transformers 5, and its scores of all
+        # output tokens but the first are then of another text
+        options.setdefault("use_cached_outputs", False)
     if isinstance(method, LLMAttribution | LLMGradientAttribution):
         return method.attribute(inp, target=outputs, **options)
     scores = torch.as_tensor(method(prompt, tokenizer.decode(outputs), **options)).detach()

@@ -263,6 +263,23 @@ def test_mistakes_are_told_before_anything_runs(model, tokenizer, tokens):
         compare({"A": overlap}, tokenizer, tokens)
 
 
+def test_every_output_token_of_captums_methods_is_right(model, tokenizer, tokens):
+    found = compare({"A": FeatureAblation(model)}, tokenizer, tokens, " Oslo.").results["A"]
+    ids = tokens.inp_tensor[0]
+    outputs = torch.tensor(tokenizer.encode(" Oslo.", add_special_tokens=False))
+
+    def log_probs(ids):
+        with torch.no_grad():
+            logits = model(torch.cat([ids, outputs])[None]).logits[0, len(ids) - 1 : -1]
+        return logits.log_softmax(-1).gather(1, outputs[:, None])[:, 0]
+
+    whole = log_probs(ids)
+    for feature, place in enumerate(tokens.itp_mask[0].nonzero().flatten().tolist()):
+        without = ids.clone()
+        without[place] = tokens.baselines
+        torch.testing.assert_close(found.token_attr[:, feature], whole - log_probs(without), rtol=1e-3, atol=1e-4)
+
+
 def test_a_plain_function_with_other_lengths_fails_alone(model, tokenizer, tokens):
     found = compare({"A": lambda *_: [1.0, 2.0], "B": NormXLogit(model)}, tokenizer, tokens, " Oslo")
     assert (
