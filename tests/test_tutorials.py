@@ -60,7 +60,13 @@ def texts(notebook):
 
 
 def test_there_are_notebooks():
-    assert {"HETA_LLM_Attribution", "Method_Comparison"} <= {file.stem for file in NOTEBOOKS}
+    assert {
+        "Faithfulness_Benchmark",
+        "HETA_LLM_Attribution",
+        "Inside_HETA",
+        "Method_Comparison",
+        "RAG_Sources",
+    } == {file.stem for file in NOTEBOOKS}
 
 
 @pytest.mark.parametrize("file", NOTEBOOKS, ids=lambda file: file.stem)
