@@ -1,5 +1,6 @@
 """The notebooks of tutorials/ run from a clean kernel, and what is stored in them is what a reader should see."""
 
+import gc
 import re
 import sys
 from pathlib import Path
@@ -57,6 +58,13 @@ def texts(notebook):
                 yield "\n".join(output.traceback)
             else:
                 yield from (str(data) for kind, data in output.data.items() if not kind.startswith("image/png"))
+
+
+@pytest.fixture(autouse=True)
+def _sockets_collected():
+    """nbclient leaves sockets to the garbage collector, whose warnings another test would get."""
+    yield
+    gc.collect()
 
 
 def test_there_are_notebooks():

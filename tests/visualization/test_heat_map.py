@@ -8,7 +8,7 @@ from matplotlib.colors import to_hex
 
 from captum_heta.visualization import plot_heat_map
 
-pytestmark = pytest.mark.filterwarnings("error")
+pytestmark = pytest.mark.filterwarnings("error::UserWarning")
 
 
 def result(outputs, inputs, low=0.0, dtype=torch.float32):

@@ -77,7 +77,7 @@ def test_records_are_scaled_rows():
     assert found[0].pred_class == found[0].true_class == "&lt;x&gt;"
 
 
-@pytest.mark.filterwarnings("error")
+@pytest.mark.filterwarnings("error::UserWarning")
 def test_captum_shows_records_without_a_tag_of_the_text():
     text = SCRIPT + "\n<b>"
     found = records({SCRIPT: [1.0, -1.0]}, text, [(0, 8), (len(text) - 3, len(text))], target=SCRIPT, probability=0.5)

@@ -15,7 +15,7 @@ from captum_heta.attr import HETATerms
 from captum_heta.text import token_spans
 from captum_heta.visualization import plot_terms, plot_text
 
-pytestmark = pytest.mark.filterwarnings("error")
+pytestmark = pytest.mark.filterwarnings("error::UserWarning")
 
 MIXED = "Price: $x_1$ and \\frac{1} <script>\tאבגד العربية 中文字 e\u0301 🎉👩\u200d👩 \ud800 \x07 \u200b end\r\n"
 
