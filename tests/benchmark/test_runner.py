@@ -56,7 +56,7 @@ def test_lines_are_what_the_method_gives(whole, demo):
 def test_ten_kills_lose_and_change_nothing(whole, tmp_path):
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["captum_heta.benchmark.runner", "captum_heta.demo"])
-    rng, last = random.Random(0), 0
+    rng, last, within = random.Random(0), 0, 0
     for _ in range(10):
         process = context.Process(target=killed.main, args=(str(tmp_path),))
         process.start()
@@ -69,10 +69,10 @@ def test_ten_kills_lose_and_change_nothing(whole, tmp_path):
         if process.pid is not None and process.is_alive():
             os.kill(process.pid, signal.SIGKILL)
         process.join()
+        within += process.exitcode == -signal.SIGKILL and 0 < _lines(tmp_path) < len(whole)
         last = _lines(tmp_path)
+    assert within  # a kill fell within the run; on a fast machine the last ones may find it done
     run = killed.benchmark(tmp_path)
-    before = last
-    assert 0 < before < len(whole)  # the kills fell within the run
     for _ in run.run():
         pass
     assert timeless(run.results()) == whole
