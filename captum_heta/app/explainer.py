@@ -5,14 +5,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from captum.attr import TextTokenInput
 from torch import Tensor
 
 from captum_heta.comparison import Comparison, compare
+from captum_heta.inputs.tokens import TokenIdsInput
 from captum_heta.methods import METHODS, named_methods
 from captum_heta.terminal import visible
-
-CURVATURES = ("auto", "exact", "low_rank", "gauss_newton", "fisher")
+from captum_heta.terms import CURVATURE_MODES
 
 # model, prompt ids (1, n), tokenizer, prompt and typed text (or None for the likeliest token) to output ids (K,)
 TargetTokens = Callable[[Any, Tensor, Any, str, str | None], Tensor]
@@ -35,24 +34,10 @@ class Choices:
     continuation: tuple[int, ...]
 
 
-class TokensInput(TextTokenInput):
-    """Captum's `TextTokenInput` of token ids, for text that would be cut into other tokens if it was read again.
-
-    Args:
-        ids: of the tokens, special ones too, which are no features.
-        tokenizer: theirs.
-    """
-
-    def __init__(self, ids: Sequence[int], tokenizer: Any) -> None:
-        special = list(tokenizer.all_special_ids)
-        self.inp_tensor = torch.tensor([list(ids)], dtype=torch.long)
-        self.itp_mask = ~torch.isin(self.inp_tensor, torch.tensor(special, dtype=torch.long))
-        self.itp_tensor = self.inp_tensor[self.itp_mask][None]
-        self.skip_tokens = special
-        self.values = tokenizer.convert_ids_to_tokens(self.itp_tensor[0].tolist())
-        self.tokenizer = tokenizer
-        self.n_itp_features = len(self.values)
-        self.baselines = 0  # as Captum's default
+def tokens_input(ids: Sequence[int], tokenizer: Any) -> TokenIdsInput:
+    """Captum's input of token ids, special ones no features; their text may be cut into other tokens if read again."""
+    special = list(tokenizer.all_special_ids)
+    return TokenIdsInput(ids, [token not in special for token in ids], tokenizer, skip_tokens=special)
 
 
 class Explainer:
@@ -135,18 +120,18 @@ class Explainer:
             ids: token ids of all that is before the output.
             outputs: token ids (K,).
             methods: names of `captum_heta.methods.METHODS`.
-            curvature: HETA's ``curvature``, one of `CURVATURES`. Other methods have none.
+            curvature: HETA's ``curvature``, one of `captum_heta.terms.CURVATURE_MODES`. Other methods have none.
 
         Raises:
             ValueError: for another curvature or method, and for a method that is named twice.
         """
-        if curvature not in CURVATURES:
-            raise ValueError(f"curvature must be one of {', '.join(CURVATURES)}, got {curvature!r}.")
+        if curvature not in CURVATURE_MODES:
+            raise ValueError(f"curvature must be one of {', '.join(CURVATURE_MODES)}, got {curvature!r}.")
         if len(set(methods)) < len(methods):
             raise ValueError(f"The methods are {' and '.join(methods)}: choose another one for the second.")
         options = {METHODS["heta"][0]: {"curvature": curvature}} if "heta" in methods else {}
         named = named_methods(methods, self.model)
-        return compare(named, self.tokenizer, TokensInput(ids, self.tokenizer), outputs, options=options)
+        return compare(named, self.tokenizer, tokens_input(ids, self.tokenizer), outputs, options=options)
 
     def label(self, token: int) -> str:
         """A token as text on one line, with signs for its white space."""

@@ -6,10 +6,11 @@ from typing import Any, NamedTuple
 
 import gradio as gr
 
-from captum_heta.app.explainer import CURVATURES, Explainer
+from captum_heta.app.explainer import Explainer
 from captum_heta.app.handlers import NONE, Handlers, forget
 from captum_heta.app.results import HINT, STYLE
 from captum_heta.methods import METHODS
+from captum_heta.terms import CURVATURE_MODES
 
 _HOUR = 3600  # seconds
 _STYLE = "#head h1 { font-size: 1.5rem; margin: 0; } #head p { margin: 0; overflow-wrap: anywhere; }" + STYLE
@@ -111,7 +112,7 @@ def _layout(prompt: str, name: str) -> _Parts:
         method = gr.Dropdown(named, value="heta", label="Method", min_width=180, elem_id="method")
         beside = gr.Dropdown([("none", NONE), *named], value="ig", label="Beside it", min_width=180, elem_id="beside")
         curvature = gr.Dropdown(
-            list(CURVATURES), value="auto", label="Curvature of HETA", min_width=180, elem_id="curvature"
+            list(CURVATURE_MODES), value="auto", label="Curvature of HETA", min_width=180, elem_id="curvature"
         )
     explain = gr.Button("Explain", variant="primary", elem_id="explain")
     shown = gr.HTML(HINT, elem_id="results", min_height=80)

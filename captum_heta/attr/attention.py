@@ -1,5 +1,6 @@
 """Attention as an attribution: rolled out over the layers (Abnar & Zuidema 2020), or of the last layer alone."""
 
+from abc import abstractmethod
 from typing import Any
 
 import torch
@@ -35,9 +36,9 @@ class _AttentionAttribution(PromptAttribution):
             trace = lm.trace(embeds, torch.arange(len(embeds), device=embeds.device), len(outputs))
             return attributions(self._attention(trace), features, trace.log_probs, outputs, per_token)
 
+    @abstractmethod
     def _attention(self, trace: Trace) -> Tensor:
         """(K, T)."""
-        raise NotImplementedError
 
 
 class AttentionRollout(_AttentionAttribution):

@@ -17,8 +17,9 @@ from captum_heta.comparison import Comparison, compare
 from captum_heta.demo import examples, load_model
 from captum_heta.methods import METHODS, named_methods
 from captum_heta.metrics import alignment_f1, dsa, top1_hit
+from captum_heta.terms import CURVATURE_MODES
 
-MODES = ("exact", "low_rank", "gauss_newton", "fisher")
+MODES = CURVATURE_MODES[1:]  # "auto" is one of them
 RANDOM = "random"
 
 

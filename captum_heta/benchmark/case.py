@@ -78,12 +78,9 @@ def case_of(
         token = tokenizer.bos_token
         paraphrase = None if item.paraphrase is None else token + item.paraphrase
         item = replace(_moved(item, -len(token), token + item.prompt), paraphrase=paraphrase)
-    inp = TextTokenInput(item.prompt, tokenizer, skip_tokens=list(tokenizer.all_special_ids))
-    if inp.n_itp_features == 0:
+    inp, kept, features = tokens_of(item.prompt, tokenizer)
+    if not features:
         raise UnfitError("its prompt has no token")
-    ids, spans = token_spans(item.prompt, tokenizer)
-    kept = torch.ones(1, len(ids), dtype=torch.bool) if inp.itp_mask is None else inp.itp_mask
-    features = [span for span, keep in zip(spans, kept[0].tolist(), strict=True) if keep]
     if item.target is None:
         output = choose(inp.inp_tensor)
     else:
@@ -94,6 +91,14 @@ def case_of(
         if answered and choose(inp.inp_tensor) != output:
             raise UnfitError("the model does not predict its target")
     return Case(item, inp, features, torch.tensor([output]), ~kept, *gold(item, features))
+
+
+def tokens_of(prompt: str, tokenizer: Any) -> tuple[TextTokenInput, Tensor, list[Span]]:
+    """A prompt for Captum, which of its tokens are features (1, n), and the characters [start, end) of those."""
+    inp = TextTokenInput(prompt, tokenizer, skip_tokens=list(tokenizer.all_special_ids))
+    kept = torch.ones_like(inp.inp_tensor, dtype=torch.bool) if inp.itp_mask is None else inp.itp_mask
+    spans = zip(token_spans(prompt, tokenizer)[1], kept[0].tolist(), strict=True)
+    return inp, kept, [span for span, keep in spans if keep]
 
 
 def _cut(item: Example, tokenizer: Any, most: int | None) -> Example:

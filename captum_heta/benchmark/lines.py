@@ -113,7 +113,11 @@ def _cut_torn_line(path: Path) -> None:
 
 
 def _replace(path: Path, lines: Iterable[dict[str, Any]]) -> None:
+    replace_whole(path, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
+
+
+def replace_whole(path: Path, text: str) -> None:
     """Write a file that is whole at any moment."""
     new = path.with_name(f"{path.name}.{os.getpid()}.new")
-    new.write_text("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines), encoding="utf-8")
+    new.write_text(text, encoding="utf-8")
     os.replace(new, path)

@@ -5,11 +5,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from captum.attr import TextTokenInput
 from torch import Tensor
 
-from captum_heta.benchmark.case import Case
+from captum_heta.benchmark.case import Case, tokens_of
 from captum_heta.metrics import (
     alignment_f1,
     comprehensiveness,
@@ -24,7 +23,6 @@ from captum_heta.metrics import (
     top1_hit,
     word_scores,
 )
-from captum_heta.text import token_spans
 
 # of the elements that are kept, for the metrics that compare methods at the same
 PARTS = (0.1, 0.3, 0.5, 0.7, 0.9)
@@ -93,13 +91,11 @@ def _sensitivity(found: Explained) -> float:
 
 
 def _paraphrase(found: Explained) -> float:
-    case, tokenizer = found.case, found.tokenizer
+    case = found.case
     text = case.example.paraphrase
     if text is None:
         return math.nan
-    other = TextTokenInput(text, tokenizer, skip_tokens=list(tokenizer.all_special_ids))
-    kept = torch.ones_like(other.inp_tensor, dtype=torch.bool) if other.itp_mask is None else other.itp_mask
-    spans = [span for span, keep in zip(token_spans(text, tokenizer)[1], kept[0].tolist(), strict=True) if keep]
+    other, _, spans = tokens_of(text, found.tokenizer)
     words, scores = word_scores(found.scores.abs().cpu(), case.example.prompt, case.spans)
     other_words, other_scores = word_scores(found.explain(other, case.output).abs().cpu(), text, spans)
     return paraphrase_consistency(scores, words, other_scores, other_words).item()

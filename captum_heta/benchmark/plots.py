@@ -17,7 +17,7 @@ def bar_plots(report: "Report", folder: Path) -> list[Path]:
     """A file ``METRIC.png`` for each metric with values: a panel a data set, a bar a row, with its 95% interval."""
     from matplotlib.figure import Figure
 
-    cells, written = report.cells(), []
+    cells, written = report.cells, []
     for metric in report.metrics:
         panels = [[cell for cell in cells if cell.metric == metric and cell.data == data] for data in report.data]
         panels = [panel for panel in panels if any(cell.value.n for cell in panel)]

@@ -3,6 +3,7 @@
 import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -54,15 +55,16 @@ class Report:
         """The rows; the others are compared with the first."""
         return list(dict.fromkeys(line["method"] for line in self.lines))
 
+    @cached_property
     def cells(self) -> list[Cell]:
-        """Every metric of every row."""
+        """Every metric of every row; computed once, as each has two bootstraps."""
         return [
             self._cell(data, method, name) for data in self.data for method in self.methods for name in self.metrics
         ]
 
     def markdown(self) -> str:
         """A table for each data set, one of the differences to the first row, and what was left out."""
-        cells = {(cell.data, cell.method, cell.metric): cell for cell in self.cells()}
+        cells = {(cell.data, cell.method, cell.metric): cell for cell in self.cells}
         parts = []
         for data in self.data:
             metrics = [name for name in self.metrics if any(cells[data, row, name].value.n for row in self.methods)]
@@ -89,7 +91,7 @@ class Report:
             rows.writerow(
                 "data method metric n mean low high difference difference_low difference_high times_random".split()
             )
-            for cell in self.cells():
+            for cell in self.cells:
                 mean, low, high, n = cell.value
                 rows.writerow(
                     [cell.data, cell.method, cell.metric, n, mean, low, high, *cell.difference[:3], cell.to_random]

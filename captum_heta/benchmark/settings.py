@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
@@ -11,6 +10,7 @@ from typing import Any
 
 from filelock import FileLock
 
+from captum_heta.benchmark.lines import replace_whole
 from captum_heta.datasets import Example
 
 _FILE = "settings.json"
@@ -74,10 +74,7 @@ class Settings:
                         f"{folder} has results of another example {changed[0]!r} in {name}. Choose another folder."
                     )
                 known.update(items)
-            text = json.dumps(mine | {"data": before["data"]}, indent=1, ensure_ascii=False) + "\n"
-            new = path.with_suffix(".new")
-            new.write_text(text, encoding="utf-8")
-            os.replace(new, path)
+            replace_whole(path, json.dumps(mine | {"data": before["data"]}, indent=1, ensure_ascii=False) + "\n")
 
 
 def versions() -> dict[str, str]:

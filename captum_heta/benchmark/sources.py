@@ -9,6 +9,7 @@ from torch import Tensor
 
 from captum_heta.attr import HETATerms
 from captum_heta.methods import METHODS, named_methods
+from captum_heta.terms import CURVATURE_MODES
 
 RANDOM = "random"
 
@@ -21,11 +22,11 @@ _OF_TERMS: dict[str, tuple[str, Callable[[HETATerms], Tensor]]] = {
     "curvature": ("curvature alone", lambda terms: terms.curvature),
     "information": ("information alone", lambda terms: terms.information),
 }
-_MODES = ("auto", "exact", "low_rank", "gauss_newton", "fisher")
 
 GRAMMAR = (
-    f"a method ({', '.join([*METHODS, RANDOM])}); heta:MODE with a curvature mode ({', '.join(_MODES[1:])}); and after "
-    f"either of HETA's a part of it, /beta=B (gamma is 1 - B) or one of {', '.join(f'/{name}' for name in _OF_TERMS)}"
+    f"a method ({', '.join([*METHODS, RANDOM])}); heta:MODE with a curvature mode "
+    f"({', '.join(CURVATURE_MODES[1:])}); and after either of HETA's a part of it, /beta=B (gamma is 1 - B) or one of "
+    f"{', '.join(f'/{name}' for name in _OF_TERMS)}"
 )
 
 Scores = Callable[[LLMAttributionResult], Tensor]
@@ -65,8 +66,8 @@ def sources(names: Sequence[str], model: Any, options: Mapping[str, Mapping[str,
         short, _, mode = base.partition(":")
         if (mode or part) and short != "heta":
             raise ValueError(f"{name!r} is no row of a benchmark: {short} has no modes or parts.")
-        if mode and mode not in _MODES:
-            raise ValueError(f"{name!r}: there is no curvature mode {mode!r}, only {', '.join(_MODES)}.")
+        if mode and mode not in CURVATURE_MODES:
+            raise ValueError(f"{name!r}: there is no curvature mode {mode!r}, only {', '.join(CURVATURE_MODES)}.")
         if base not in found:
             found[base] = _source(short, mode, model, options.get(short, {}), seed)
         label, scores = _row(name, _label(short, mode), part)

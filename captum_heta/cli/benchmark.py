@@ -114,7 +114,7 @@ def _run(run: Benchmark, retry_failed: bool) -> None:
 
 def _show(report: Report, console: Console) -> None:
     """The means; the intervals are in the files."""
-    cells = {(cell.data, cell.method, cell.metric): cell.value for cell in report.cells()}
+    cells = {(cell.data, cell.method, cell.metric): cell.value for cell in report.cells}
     for data in report.data:
         table = Table(title=data, title_style="bold", title_justify="left", box=None, pad_edge=False)
         table.add_column("mean", no_wrap=True)

@@ -5,17 +5,16 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import torch
-from captum.attr import TextTokenInput
 from torch import Tensor
 
 from captum_heta.features import Features
 from captum_heta.inputs.parts import summed
 from captum_heta.inputs.rendering import Message, chat_renderer, checked_messages, content_spans
-from captum_heta.inputs.tokens import encoded, place_of
+from captum_heta.inputs.tokens import TokenIdsInput, encoded, place_of
 from captum_heta.text import Span, sentence_spans
 
 
-class ChatInput(TextTokenInput):
+class ChatInput(TokenIdsInput):
     """A chat, rendered by the tokenizer's chat template, whose features are the tokens of the messages' contents.
 
     Role headers, end-of-turn marks and other tokens of the template are context. The token ids are those of
@@ -83,18 +82,7 @@ class ChatInput(TextTokenInput):
             raise ValueError(
                 f"The messages of {', '.join(self.roles)} have no text: there is no token to attribute the output to."
             )
-        self._set_tokens(ids, [found is not None for found in placed], tokenizer, baselines)
-
-    def _set_tokens(self, ids: list[int], kept: list[bool], tokenizer: Any, baselines: int | str) -> None:
-        # Captum's constructor would encode the text again, with a second token of the beginning.
-        self.tokenizer = tokenizer
-        self.inp_tensor = torch.tensor([ids])
-        self.itp_mask = torch.tensor([kept])
-        self.itp_tensor = self.inp_tensor[self.itp_mask][None]
-        self.skip_tokens = None
-        self.values = tokenizer.convert_ids_to_tokens(self.itp_tensor[0].tolist())
-        self.n_itp_features = len(self.values)
-        self.baselines = tokenizer.convert_tokens_to_ids([baselines])[0] if isinstance(baselines, str) else baselines
+        super().__init__(ids, [found is not None for found in placed], tokenizer, baselines)
 
     def by_message(self, scores: Any) -> dict[int, float]:
         """The sum of the scores (F,) of each message, by its number; messages of the other roles are left out.

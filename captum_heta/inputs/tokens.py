@@ -1,9 +1,41 @@
-"""The tokens of a rendered prompt and their characters, white space included."""
+"""The tokens of a rendered prompt and their characters, white space included; and an input made of token ids."""
 
 from collections.abc import Sequence
 from typing import Any
 
+import torch
+from captum.attr import TextTokenInput
+
 from captum_heta.text import NO_OFFSETS, Span
+
+
+class TokenIdsInput(TextTokenInput):
+    """Captum's `TextTokenInput` of token ids, whose constructor would encode text, perhaps to other tokens.
+
+    Args:
+        ids: of all tokens.
+        kept: which of them are features.
+        tokenizer: theirs.
+        baselines: the token that Captum's perturbation methods put in a feature's place, an id or its text.
+        skip_tokens: ids of the tokens that are no features wherever they are, if there are such.
+    """
+
+    def __init__(
+        self,
+        ids: Sequence[int],
+        kept: Sequence[bool],
+        tokenizer: Any,
+        baselines: int | str = 0,
+        skip_tokens: list[int] | None = None,
+    ) -> None:
+        self.tokenizer = tokenizer
+        self.inp_tensor = torch.tensor([list(ids)], dtype=torch.long)
+        self.itp_mask = torch.tensor([list(kept)], dtype=torch.bool)
+        self.itp_tensor = self.inp_tensor[self.itp_mask][None]
+        self.skip_tokens = skip_tokens
+        self.values = tokenizer.convert_ids_to_tokens(self.itp_tensor[0].tolist())
+        self.n_itp_features = len(self.values)
+        self.baselines = tokenizer.convert_tokens_to_ids([baselines])[0] if isinstance(baselines, str) else baselines
 
 
 def encoded(text: str, tokenizer: Any) -> tuple[list[int], list[Span]]:

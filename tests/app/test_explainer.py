@@ -7,9 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from captum_heta import HETA, compare
-from captum_heta.app.explainer import CURVATURES, Choices, Explainer, TokensInput, output_of
+from captum_heta.app.explainer import Choices, Explainer, output_of, tokens_input
 from captum_heta.cli.common import outputs_of
 from captum_heta.demo import load_model
+from captum_heta.terms import CURVATURE_MODES
 
 PROMPT = "Anna lives in Rome. Ben lives in Oslo.\nQuestion: Where does Ben live?\nAnswer:"
 TOKENIZER = load_model()[1]
@@ -18,7 +19,7 @@ TOKENIZER = load_model()[1]
 @given(st.text(st.sampled_from("ab \n🎉א中.<"), max_size=20))
 def test_input_of_ids_is_captums_of_the_text(text):
     theirs = TextTokenInput(text, TOKENIZER, skip_tokens=list(TOKENIZER.all_special_ids))
-    ours = TokensInput(TOKENIZER.encode(text), TOKENIZER)
+    ours = tokens_input(TOKENIZER.encode(text), TOKENIZER)
     assert set(vars(theirs)) == set(vars(ours))
     for name, value in vars(theirs).items():
         mine = getattr(ours, name)
@@ -96,7 +97,7 @@ def test_explains_as_compare_does(demo, explainer):
     model, tokenizer = demo
     ids, outputs = explainer.typed(PROMPT, "Oslo")
     scores = []
-    for curvature in CURVATURES:
+    for curvature in CURVATURE_MODES:
         found = explainer.explain(ids, outputs, ["heta", "normxlogit"], curvature)
         options = {"HETA": {"curvature": curvature}}
         expected = compare({"HETA": HETA(model)}, tokenizer, PROMPT, outputs, options=options)

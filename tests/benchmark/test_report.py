@@ -31,7 +31,7 @@ def report():
 
 
 def cell(report, method, metric):
-    (found,) = [cell for cell in report.cells() if cell.method == method and cell.metric == metric]
+    (found,) = [cell for cell in report.cells if cell.method == method and cell.metric == metric]
     return found
 
 
