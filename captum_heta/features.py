@@ -61,19 +61,26 @@ class Features:
 
     def sum(self, scores: Tensor) -> Tensor:
         """Token scores (..., T) to feature scores (..., F), by sums."""
-        return torch.stack([scores[..., list(group)].sum(-1) for group in self.groups], dim=-1)
+        tokens, owners = self._members(scores.device)
+        return scores.new_zeros(*scores.shape[:-1], len(self)).index_add(-1, owners, scores[..., tokens])
 
     def mean(self, scores: Tensor) -> Tensor:
         """Token scores (..., T) to feature scores (..., F), by means; 0 for a feature without tokens."""
-        sizes = scores.new_tensor([max(1, len(group)) for group in self.groups])
+        sizes = torch.tensor([max(1, len(group)) for group in self.groups], device=scores.device)
         return self.sum(scores) / sizes
 
     def spread(self, scores: Tensor, length: int) -> Tensor:
         """Feature scores (..., F) to token scores (..., length): each token carries its feature's score, others 0."""
+        tokens, owners = self._members(scores.device)
         spread = scores.new_zeros(*scores.shape[:-1], length)
-        for i, group in enumerate(self.groups):
-            spread[..., list(group)] = scores[..., i : i + 1]
+        spread[..., tokens] = scores[..., owners]
         return spread
+
+    def _members(self, device: torch.device) -> tuple[Tensor, Tensor]:
+        """The tokens of all features, one after the other, and the feature of each."""
+        pairs = [(token, i) for i, group in enumerate(self.groups) for token in group]
+        tokens, owners = torch.tensor(pairs, dtype=torch.long, device=device).reshape(-1, 2).T
+        return tokens, owners
 
     def batches(self) -> list[list[int]]:
         """`by_first_token` cut into lists that share one cached prefix.

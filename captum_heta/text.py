@@ -14,9 +14,6 @@ NO_OFFSETS = (NotImplementedError, KeyError)
 
 _SENTENCE_END = re.compile(r"[.!?][\"'\u201d\u2019)\]]*\s+|[\u3002\uff01\uff1f]\s*|\n\s*")
 
-# Private-use characters that mark a value inside a rendered template.
-_OPEN, _CLOSE = "\ue000", "\ue001"
-
 
 def token_spans(text: str, tokenizer: Any) -> tuple[list[int], list[Span]]:
     """The token ids of ``text``, as the model gets them, and the characters [start, end) of each.
@@ -28,25 +25,59 @@ def token_spans(text: str, tokenizer: Any) -> tuple[list[int], list[Span]]:
         ValueError: if the tokenizer has no offsets and its decoding does not give the text back.
     """
     try:
-        encoded = tokenizer(text, return_offsets_mapping=True)
-        spans = [(int(start), int(end)) for start, end in encoded["offset_mapping"]]
+        return offsets(text, tokenizer)
     except NO_OFFSETS:
         ids = list(tokenizer.encode(text))
         return ids, _decoded_spans(text, ids, tokenizer)
-    return list(encoded["input_ids"]), spans
+
+
+def offsets(text: str, tokenizer: Any, **arguments: Any) -> tuple[list[int], list[Span]]:
+    """As `token_spans`, from the tokenizer's own offsets; ``arguments`` are its own.
+
+    Raises:
+        NotImplementedError: or another of `NO_OFFSETS`, if it has none.
+    """
+    encoded = tokenizer(text, return_offsets_mapping=True, **arguments)
+    ids = list(encoded["input_ids"])
+    special, spans, done = set(tokenizer.all_special_ids), [], 0
+    for token, (start, end) in zip(ids, encoded["offset_mapping"], strict=True):
+        if start == end and token not in special:
+            # some tokenizers trim white space off their offsets, and leave nothing of a token that is no more
+            start, end = done, done + _white_space(text, done, len(tokenizer.decode([token])))
+        spans.append((int(start), int(end)))
+        done = max(done, end)
+    return ids, spans
+
+
+def _white_space(text: str, start: int, most: int) -> int:
+    """How many characters from ``start`` on are white space, ``most`` at the most."""
+    part = text[start : start + most]
+    return len(part) - len(part.lstrip())
 
 
 def spans_of_ids(ids: Sequence[int], tokenizer: Any) -> tuple[str, list[Span]]:
-    """The text of token ids, without special tokens, and the characters [start, end) of each as in `token_spans`."""
-    text = tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
-    for candidate in (text.removeprefix(" "), text):  # some tokenizers put a space before the first word
-        try:
-            again, spans = token_spans(candidate, tokenizer)
-        except ValueError:
-            continue
-        if again == list(ids):
-            return candidate, spans
-    return text, _decoded_spans(text, list(ids), tokenizer)
+    """The text of token ids, and the characters [start, end) of each as in `token_spans`.
+
+    It is the text that the tokenizer makes these ids of, special tokens that it does not add itself included. Where there
+    is no such text, that of the tokens without the special ones.
+    """
+    plain, whole = (
+        tokenizer.decode(ids, skip_special_tokens=skip, clean_up_tokenization_spaces=False) for skip in (True, False)
+    )
+    candidates = [plain]
+    if whole != plain:
+        added = [tokenizer.bos_token or "", tokenizer.cls_token or ""]
+        ends = [tokenizer.eos_token or "", tokenizer.sep_token or ""]
+        candidates += [whole.removeprefix(start).removesuffix(end) for start in added for end in ["", *ends]]
+    for candidate in dict.fromkeys(candidates):
+        for text in dict.fromkeys([candidate.removeprefix(" "), candidate]):  # some put a space before the first word
+            try:
+                again, spans = token_spans(text, tokenizer)
+            except ValueError:
+                continue
+            if again == list(ids):
+                return text, spans
+    return plain, _decoded_spans(plain, list(ids), tokenizer)
 
 
 def continuation(prompt: str, target: str, tokenizer: Any) -> list[int]:
@@ -113,33 +144,74 @@ def value_spans(inp: TextTemplateInput) -> list[list[Span]]:
         ValueError: if a callable template changes its values so that they cannot be found.
     """
     text = inp.to_model_input()
-    marked = [f"{_OPEN}{value}{_CLOSE}" for value in inp.values]
+    opening, closing = absent_characters(text + "".join(map(str, inp.values)))
     keys = inp.dict_keys
     spans: list[list[Span]] = []
-    for i in range(len(marked)):
-        # one value marked at a time: which one it is needs no number in the marker
-        values = [*inp.values[:i], marked[i], *inp.values[i + 1 :]]
-        rendered = inp.format_fn(**dict(zip(keys, values, strict=True))) if keys else inp.format_fn(*values)
-        found = _marked_spans(rendered) if rendered.replace(_OPEN, "").replace(_CLOSE, "") == text else None
-        if found is None and text.count(inp.values[i]) == 1:
-            start = text.index(inp.values[i])
-            found = [(start, start + len(inp.values[i]))]
+    for i, value in enumerate(inp.values):
+        found = None
+        for marked in _marked(value, opening, closing):
+            # one value marked at a time: which one it is needs no number in the marker
+            values = [*inp.values[:i], marked, *inp.values[i + 1 :]]
+            try:
+                rendered = inp.format_fn(**dict(zip(keys, values, strict=True))) if keys else inp.format_fn(*values)
+            except (TypeError, ValueError):  # a template that does arithmetic with its values, say
+                continue
+            if rendered.replace(opening, "").replace(closing, "") == text:
+                found = marked_spans(rendered, opening, closing)
+                break
+        if found is None and text.count(str(value)) == 1:
+            start = text.index(str(value))
+            found = [(start, start + len(str(value)))]
         if found is None:
             raise ValueError(
-                f"The template does not show where its value {inp.values[i]!r} is in the prompt. Use a template that "
-                "inserts its values as they are."
+                f"The template does not show where its value {value!r} is in the prompt. Use a template that inserts its "
+                "values as they are."
             )
         spans.append(found)
     return spans
 
 
-def _marked_spans(rendered: str) -> list[Span]:
-    spans, start, position = [], 0, 0
+def _marked(value: Any, opening: str, closing: str) -> list[Any]:
+    """A value with a mark before and after it wherever it is written, in the ways that a template may take."""
+    kind = type(value)
+
+    class Marked(kind):  # type: ignore[misc, valid-type]
+        """Numbers cannot hold marks, and a width would count them: they are put around what is written."""
+
+        def __format__(self, form: str) -> str:
+            return f"{opening}{format(value, form)}{closing}"
+
+        def __str__(self) -> str:
+            return f"{opening}{value!s}{closing}"
+
+        def __repr__(self) -> str:
+            return f"{opening}{value!r}{closing}"
+
+    if isinstance(value, str):
+        return [f"{opening}{value}{closing}", Marked(value)]
+    return [Marked(value)]
+
+
+def absent_characters(text: str) -> list[str]:
+    """Two characters of the private-use area that are not in the text, to mark a place in it."""
+    there = set(text)
+    return [character for character in map(chr, range(0xE000, 0xF900)) if character not in there][:2]
+
+
+def marked_spans(rendered: str, opening: str, closing: str) -> list[Span] | None:
+    """The characters between each pair of marks, counted without the marks; None if they are no pairs."""
+    spans: list[Span] = []
+    start, position = None, 0
     for character in rendered:
-        if character == _OPEN:
+        if character == opening:
+            if start is not None:
+                return None
             start = position
-        elif character == _CLOSE:
+        elif character == closing:
+            if start is None:
+                return None
             spans.append((start, position))
+            start = None
         else:
             position += 1
-    return spans
+    return spans if start is None else None

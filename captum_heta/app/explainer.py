@@ -10,6 +10,7 @@ from torch import Tensor
 from captum_heta.comparison import Comparison, compare
 from captum_heta.inputs.tokens import TokenIdsInput
 from captum_heta.methods import METHODS, named_methods
+from captum_heta.models import GREEDY, generated
 from captum_heta.terminal import visible
 from captum_heta.terms import CURVATURE_MODES
 
@@ -99,10 +100,9 @@ class Explainer:
         probabilities = self.model(inputs, logits_to_keep=1).logits[0, -1].float().softmax(-1)
         top = probabilities.topk(min(likeliest, len(probabilities)))
         room = longest if self._positions is None else min(longest, self._positions - len(ids))
-        greedy = {"do_sample": False, "temperature": None, "top_p": None, "top_k": None}
-        generated = self.model.generate(inputs, attention_mask=torch.ones_like(inputs), max_new_tokens=room, **greedy)
+        continuation = generated(self.model, inputs, **(GREEDY | {"max_new_tokens": room}))
         found = tuple(zip(top.indices.tolist(), top.values.tolist(), strict=True))
-        return Choices(prompt, ids, found, tuple(generated[0, len(ids) :].tolist()))
+        return Choices(prompt, ids, found, tuple(continuation.tolist()))
 
     def typed(self, prompt: str, target: str | None) -> tuple[tuple[int, ...], Tensor]:
         """Ids of the prompt, and of a typed target (K,); of the likeliest token without one.
@@ -111,7 +111,7 @@ class Explainer:
             ValueError: as `ids_of` does, and for a target without tokens.
         """
         ids = self.ids_of(prompt)
-        return ids, self._target_tokens(self.model, torch.tensor([ids]), self.tokenizer, prompt, target)
+        return ids, self._target_tokens(self.model, torch.tensor([ids], device="cpu"), self.tokenizer, prompt, target)
 
     def explain(self, ids: Sequence[int], outputs: Tensor, methods: Sequence[str], curvature: str) -> Comparison:
         """One or more methods on one output.
@@ -164,7 +164,7 @@ def output_of(
     if step is None:
         if token not in [likely for likely, _ in choices.likeliest]:
             raise ValueError(f"Token {token} is none of the likeliest: choose one of them, or type it.")
-        return choices.ids, torch.tensor([token])
+        return choices.ids, torch.tensor([token], device="cpu")
     if not 0 <= step < len(choices.continuation):
         raise ValueError(f"The continuation has {len(choices.continuation)} tokens, got number {step}.")
-    return choices.ids + choices.continuation[:step], torch.tensor([choices.continuation[step]])
+    return choices.ids + choices.continuation[:step], torch.tensor([choices.continuation[step]], device="cpu")

@@ -31,10 +31,14 @@ class _AttentionAttribution(PromptAttribution):
         self._checked(input_ids, outputs, read=len(outputs) - 1)
         lm = self._lm
         assert isinstance(lm, CausalLM)
-        with lm.ready(), torch.no_grad():
-            embeds = lm.embed(torch.cat([input_ids, outputs[:-1]]))
-            trace = lm.trace(embeds, torch.arange(len(embeds), device=embeds.device), len(outputs))
-            return attributions(self._attention(trace), features, trace.log_probs, outputs, per_token)
+        scores, log_probs = [], []
+        with lm.lock, lm.restored(), lm.ready(), torch.no_grad():
+            for some in lm.alike(len(input_ids), len(outputs)):
+                ids = torch.cat([input_ids, outputs[: some.stop - 1]])
+                trace = lm.trace(lm.embed(ids), len(some), per_layer=lm.per_layer(ids))
+                scores.append(self._attention(trace)[:, : len(input_ids)])
+                log_probs.append(trace.log_probs)
+        return attributions(torch.cat(scores), features, torch.cat(log_probs), outputs, per_token)
 
     @abstractmethod
     def _attention(self, trace: Trace) -> Tensor:

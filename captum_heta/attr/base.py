@@ -8,7 +8,7 @@ import torch
 from captum.attr import Attribution
 from torch import Tensor
 
-from captum_heta.attr.inputs import check_ids, check_length, check_vocabulary, prompts, targets
+from captum_heta.attr.inputs import check_ids, check_length, check_targets, prompts, targets
 from captum_heta.features import Features
 from captum_heta.models import LanguageModel
 
@@ -128,12 +128,12 @@ class PromptAttribution(TokenAttribution):
         input_ids = inputs[0] if isinstance(inputs, tuple) else inputs
         rows = prompts(self._lm, input_ids, additional_forward_args, feature_mask)
         outputs = targets(self._lm, target, len(rows))
-        scores = torch.zeros(input_ids.shape, device=input_ids.device)
+        scores = torch.zeros(input_ids.shape, dtype=torch.float32, device=input_ids.device)
         for i, (row, output) in enumerate(zip(rows, outputs, strict=True)):
-            if not torch.equal(row.position_ids, torch.arange(len(row.ids), device=row.ids.device)):
+            if row.position_ids is not None:
                 raise ValueError(f"{self.get_name()} takes no position_ids: it reads each prompt from position 0 on.")
             if output is None:
-                with self._lm.evaluating():
+                with self._lm.lock, self._lm.restored(), self._lm.evaluating():
                     output = self._lm.log_probs_after([row.ids], 1)[0].argmax(-1)
             found = self.attribute_outputs(row.ids, output, row.features, **kwargs)
             scores[i, row.places] = row.features.spread(found.scores, len(row.places))[0]
@@ -142,7 +142,7 @@ class PromptAttribution(TokenAttribution):
     def _checked(self, input_ids: Tensor, outputs: Tensor, read: int) -> None:
         """Raise ValueError if prompt and outputs, of which ``read`` are read, do not fit the model."""
         check_ids(self._lm, input_ids[None])
-        check_vocabulary("target", outputs, self._lm)
+        check_targets(self._lm, outputs)
         check_length(self._lm, len(input_ids) + read)
 
 

@@ -1,11 +1,11 @@
 """ContextCite (Cohen-Wang et al., NeurIPS 2024, arXiv 2409.00729)."""
 
 import torch
-from captum.attr import Lime
 from torch import Tensor
 
-from captum_heta.attr._captum import sparse_linear_model
+from captum_heta.attr._captum import NullProgress, progress
 from captum_heta.attr.base import OutputAttributions, PromptAttribution
+from captum_heta.checks import check_count, check_seed, check_weight
 from captum_heta.features import Features
 from captum_heta.models import Batch
 
@@ -14,16 +14,16 @@ class ContextCite(PromptAttribution):
     """Weights of a sparse linear model of the answer's log-odds, fitted to prompts from which sources are left out.
 
     Each source of the context is kept or left out with probability 1/2; the outcome is the logit of the probability of
-    the whole answer, log p - log(1 - p). Captum's `Lime` samples the prompts and fits its Lasso. Explains the answer as
-    a whole, so a result has no `token_attr`. Sources are sentences unless a ``feature_mask`` or a template says
-    otherwise; each token of a source carries its weight. Where nothing of a prompt is kept, its last token is.
+    the whole answer, log p - log(1 - p), and the model scikit-learn's Lasso. Explains the answer as a whole, so a
+    result has no `token_attr`. Sources are sentences unless a ``feature_mask`` or a template says otherwise; each token
+    of a source carries its weight. Where nothing of a prompt is kept, its last token is.
 
     Args:
         forward_func: a causal language model of Hugging Face transformers.
         sources: "sentence", or "token" for a source of each token.
 
     Raises:
-        ImportError: when it attributes without scikit-learn, which the Lasso of Captum needs.
+        ImportError: when it attributes without scikit-learn.
     """
 
     explains_each_token = False
@@ -58,42 +58,33 @@ class ContextCite(PromptAttribution):
             per_token: of no effect; the answer is explained as a whole.
             n_samples: prompts with sources left out (64 in the paper).
             alpha: the Lasso's, for standardised sources and the outcome per token of the answer, as in the paper.
-            seed: of the samples; torch's global random state is kept.
+            seed: of the samples; torch's global random state is not touched.
             perturbations_per_eval: prompts in one pass; None fits them to a memory budget.
             show_progress: show Captum's progress bar.
         """
         self._checked(input_ids, outputs, read=len(outputs) - 1)
-        for name, count in (("num_trials", num_trials), ("n_samples", n_samples)):
-            if count < 1:
-                raise ValueError(f"{name} must be at least 1, got {count}.")
-        if alpha < 0:
-            raise ValueError(f"alpha weighs the Lasso's penalty and must be >= 0, got {alpha}.")
+        check_count("num_trials", num_trials)
+        check_count("n_samples", n_samples)
+        check_weight("alpha", alpha)
+        check_seed(seed)
+        if perturbations_per_eval is not None:
+            check_count("perturbations_per_eval", perturbations_per_eval)
         size = perturbations_per_eval or self._lm.batch_size(len(input_ids) + len(outputs), len(outputs))
         batch = Batch(size, chosen=perturbations_per_eval is not None)
+        generator = torch.Generator(device="cpu").manual_seed(seed)
+        samples = torch.randint(2, (n_samples * num_trials, len(features)), generator=generator, device="cpu").bool()
+        bar = progress(desc="ContextCite attribution", total=len(samples)) if show_progress else NullProgress()
+        with bar, self._lm.lock, self._lm.restored(), self._lm.evaluating():
 
-        def log_odds(kept: Tensor) -> Tensor:
-            found = torch.cat(batch.run(kept > 0, lambda rows: self._log_probs(rows, input_ids, outputs, features)))
-            return _logit(found.sum(-1).double())
+            def log_probs(rows: Tensor) -> Tensor:
+                found = self._log_probs(rows, input_ids, outputs, features)
+                bar.update(len(rows))
+                return found
 
-        lime = Lime(
-            log_odds,
-            # the paper standardises the sources, which are 0 or 1 with a deviation of 1/2, and divides the outcome by
-            # the length of the answer: the same problem with another penalty
-            interpretable_model=sparse_linear_model(alpha * len(outputs) / 2),
-            similarity_func=lambda *_, **__: 1.0,
-            perturb_func=lambda original, **_: torch.bernoulli(torch.full_like(original, 0.5)),
-        )
-        with self._lm.evaluating(), torch.random.fork_rng():
-            torch.manual_seed(seed)
-            everything = torch.ones(1, len(features), device=input_ids.device)
-            weights = lime.attribute(
-                everything,
-                n_samples=n_samples * num_trials,
-                perturbations_per_eval=size,
-                show_progress=show_progress,
-            )
-            log_probs = self._log_probs(everything > 0, input_ids, outputs, features)[0]
-        return OutputAttributions(weights.float(), log_probs.float())
+            log_odds = _logit(torch.cat(batch.run(samples, log_probs)).sum(-1).double())
+            whole = self._log_probs(torch.ones_like(samples[:1]), input_ids, outputs, features)[0]
+        weights = _lasso(samples, log_odds, alpha, len(outputs))
+        return OutputAttributions(weights[None].to(input_ids.device), whole.float())
 
     def _log_probs(self, kept: Tensor, input_ids: Tensor, outputs: Tensor, features: Features) -> Tensor:
         """(B, K): the outputs' log-probabilities after prompts with the sources that are ``kept`` (B, F)."""
@@ -101,11 +92,25 @@ class ContextCite(PromptAttribution):
         for row in kept.tolist():
             left_out = [i for group, keep in zip(features.groups, row, strict=True) if not keep for i in group]
             stays = torch.ones_like(input_ids, dtype=torch.bool)
-            stays[left_out] = False
+            stays[torch.tensor(left_out, dtype=torch.long, device=stays.device)] = False
             stays[-1] |= not stays.any()  # a model predicts after something
             texts.append(torch.cat([input_ids[stays], outputs[:-1]]))
         log_probs = self._lm.log_probs_after(texts, len(outputs))
         return log_probs.gather(-1, outputs.expand(len(kept), -1)[..., None])[..., 0]
+
+
+def _lasso(samples: Tensor, log_odds: Tensor, alpha: float, length: int) -> Tensor:
+    """Weights (F,) of sources in the log-odds (R,) of an answer of ``length`` tokens, for samples (R, F) bool."""
+    try:
+        from sklearn.linear_model import Lasso
+    except ImportError as error:
+        raise ImportError(
+            "ContextCite's Lasso needs scikit-learn: pip install 'captum-heta[compare]', or scikit-learn alone."
+        ) from error
+    # the paper standardises the sources, which are 0 or 1 with a deviation of 1/2, and divides the outcome by the
+    # length of the answer: the same problem with another penalty
+    lasso = Lasso(alpha=alpha * length / 2).fit(samples.double().numpy(), log_odds.cpu().numpy())
+    return torch.tensor(lasso.coef_, dtype=torch.float32, device="cpu")
 
 
 def _logit(log_p: Tensor) -> Tensor:

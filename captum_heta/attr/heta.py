@@ -13,13 +13,16 @@ from captum_heta.attr.base import OutputAttributions, TokenAttribution
 from captum_heta.attr.inputs import (
     Baselines,
     baseline_embeddings,
+    baseline_ids,
     baselines_of_row,
     check_ids,
     check_length,
-    check_vocabulary,
+    check_predictions,
+    check_targets,
     prompts,
     targets,
 )
+from captum_heta.checks import check_count, check_weight
 from captum_heta.features import Features
 from captum_heta.models import Batch, CausalLM
 from captum_heta.terms import (
@@ -61,13 +64,11 @@ class _Options:
     curvature: CurvatureOptions
 
     def __post_init__(self) -> None:
-        for name in ("beta", "gamma"):
-            if not getattr(self, name) >= 0:
-                raise ValueError(f"{name} weighs a non-negative term and must be >= 0, got {getattr(self, name)}.")
-        for name in ("perturbations_per_eval", "num_trials"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"{name} must be at least 1, got {value}.")
+        check_weight("beta", self.beta)
+        check_weight("gamma", self.gamma)
+        check_count("num_trials", self.num_trials)
+        if self.perturbations_per_eval is not None:
+            check_count("perturbations_per_eval", self.perturbations_per_eval)
 
 
 def _options(
@@ -184,7 +185,8 @@ class HETA(TokenAttribution):
         input_ids = inputs[0] if isinstance(inputs, tuple) else inputs
         rows = prompts(self._lm, input_ids, additional_forward_args, feature_mask)
         outputs = targets(self._lm, target, len(rows))
-        terms = HETATerms(*(torch.zeros(input_ids.shape, device=input_ids.device) for _ in HETATerms._fields))
+        zeros = torch.zeros(input_ids.shape, dtype=torch.float32, device=input_ids.device)
+        terms = HETATerms(*(zeros.clone() for _ in HETATerms._fields))
         with self._bar(show_progress, sum(2 * len(row.features) for row in rows)) as bar:
             for i, (row, output) in enumerate(zip(rows, outputs, strict=True)):
                 masked = baselines_of_row(baselines, input_ids, i, row.places)
@@ -215,19 +217,18 @@ class HETA(TokenAttribution):
         """
         options = _options(num_trials=num_trials, **kwargs)
         check_ids(self._lm, input_ids[None])
-        check_vocabulary("target", outputs, self._lm)
-        positions = torch.arange(len(input_ids), device=input_ids.device)
+        check_targets(self._lm, outputs)
         estimates = (len(outputs) if per_token else 1) * num_trials
         with self._bar(show_progress, len(features) * (1 + estimates)) as bar:
             terms, log_probs = self._explain(
-                input_ids, positions, outputs, features, baselines, options, bar, joint=not per_token
+                input_ids, None, outputs, features, baselines, options, bar, joint=not per_token
             )
         return OutputAttributions(terms.combine(options.beta, options.gamma), log_probs, terms)
 
     def _explain(
         self,
         ids: Tensor,
-        position_ids: Tensor,
+        position_ids: Tensor | None,
         outputs: Tensor | None,
         features: Features,
         baselines: Baselines,
@@ -241,33 +242,79 @@ class HETA(TokenAttribution):
         """
         lm, count = self._lm, 1 if outputs is None else len(outputs)
         check_length(lm, len(ids) + count - 1)
-        with lm.ready():
-            if not self._gradients_tested:
-                check_gradients(lm)
-                self._gradients_tested = True
-            if not self._tested and options.curvature.mode != "fisher":  # which takes first derivatives only
-                check_second_derivatives(lm)
-                self._tested = True
-            embeds = lm.embed(ids if outputs is None else torch.cat([ids, outputs[:-1]]))
-            masked = embeds.clone()
-            masked[: len(ids)] = baseline_embeddings(lm, embeds[: len(ids)], baselines)
-            later = position_ids[-1] + torch.arange(1, count, device=ids.device)
-            trace = lm.trace(embeds, torch.cat([position_ids, later]), count)
-            if outputs is None:
-                outputs = trace.log_probs.argmax(-1)
-            given = options.perturbations_per_eval
-            copies = Batch(given or lm.batch_size(len(embeds), count), chosen=given is not None)
-            products = Batch(given or lm.batch_size(len(embeds), 1, products=True), chosen=given is not None)
-            lost = information(trace, features, masked, copies, bar.update)
-            if joint:  # the chain rule of the KL divergence, on the given outputs
-                lost = lost.sum(0, keepdim=True)
-            flow = features.sum(semantic_flow(trace.layers, trace.output_positions, joint))
-            curved = [
-                curvature(trace, features, outputs.tolist(), estimator, products, bar.update, joint)
-                for estimator in _fresh_draws(options.curvature, options.num_trials)
-            ]
+        alike = lm.alike(len(ids), count)
+        if joint and len(alike) > 1:
+            raise ValueError(
+                f"The answer crosses a length at which the rotary embedding of {type(self.model).__name__} changes "
+                f"(after its output {alike[0].stop}): its outputs have no function in common. Explain each by itself, "
+                "with per_token=True."
+            )
+        with lm.lock, lm.restored(), lm.ready():
+            self._test_derivatives(options.curvature.mode)
+            if position_ids is not None:
+                lm.check_position_ids()
+            parts = []
+            for some in alike:
+                before = ids[:0] if outputs is None else outputs[: some.start]
+                mine = None if outputs is None else outputs[some.start : some.stop]
+                parts.append(
+                    self._explain_alike(ids, before, position_ids, mine, features, baselines, options, bar, joint)
+                )
+        terms = HETATerms(*(torch.cat(columns) for columns in zip(*(part for part, _ in parts), strict=True)))
+        return terms, torch.cat([log_probs for _, log_probs in parts])
+
+    def _explain_alike(
+        self,
+        ids: Tensor,
+        before: Tensor,
+        position_ids: Tensor | None,
+        outputs: Tensor | None,
+        features: Features,
+        baselines: Baselines,
+        options: _Options,
+        bar: Progress,
+        joint: bool,
+    ) -> tuple[HETATerms, Tensor]:
+        """The same for outputs after some others, ``before``, that the model all reads in one way."""
+        lm = self._lm
+        whole = ids if outputs is None else torch.cat([ids, before, outputs[:-1]])
+        count = 1 if outputs is None else len(outputs)
+        embeds, per_layer = lm.embed(whole), lm.per_layer(whole)
+        masked = embeds.clone()
+        masked[: len(ids)] = baseline_embeddings(lm, embeds[: len(ids)], baselines)
+        masked_per_layer = None
+        if per_layer is not None:
+            replacing = lm.per_layer(baseline_ids(lm, embeds[: len(ids)], baselines))
+            assert replacing is not None
+            masked_per_layer = torch.cat([replacing, per_layer[len(ids) :]])
+        if position_ids is not None:
+            later = position_ids[-1] + torch.arange(1, len(whole) - len(ids) + 1, device=ids.device)
+            position_ids = torch.cat([position_ids, later])
+        trace = lm.trace(embeds, count, position_ids=position_ids, per_layer=per_layer)
+        if outputs is None:
+            outputs = trace.log_probs.argmax(-1)
+        check_predictions(lm, trace.log_probs, outputs)
+        given = options.perturbations_per_eval
+        copies = Batch(given or lm.batch_size(len(embeds), count), chosen=given is not None)
+        products = Batch(given or lm.batch_size(len(embeds), 1, products=True), chosen=given is not None)
+        lost = information(trace, features, masked, copies, bar.update, masked_per_layer)
+        if joint:  # the chain rule of the KL divergence, on the given outputs
+            lost = lost.sum(0, keepdim=True)
+        flow = features.sum(semantic_flow(trace.layers, trace.output_positions, joint))
+        curved = [
+            curvature(trace, features, outputs.tolist(), estimator, products, bar.update, joint)
+            for estimator in _fresh_draws(options.curvature, options.num_trials)
+        ]
         log_probs = trace.log_probs.gather(1, outputs[:, None])[:, 0]
         return HETATerms(flow.float(), torch.stack(curved).mean(0).float(), lost.float()), log_probs.float()
+
+    def _test_derivatives(self, mode: str) -> None:
+        if not self._gradients_tested:
+            check_gradients(self._lm)
+            self._gradients_tested = True
+        if not self._tested and mode != "fisher":  # which takes first derivatives only
+            check_second_derivatives(self._lm)
+            self._tested = True
 
     def _bar(self, show: bool, total: int) -> Progress:
         return progress(desc=f"{self.get_name()} attribution", total=total) if show else NullProgress()

@@ -20,13 +20,13 @@ class Prompt:
     Attributes:
         ids: (n,), its real tokens.
         places: (n,), their columns in the batch.
-        position_ids: (n,).
+        position_ids: (n,), or None for 0 to n - 1.
         features: groups of its tokens.
     """
 
     ids: Tensor
     places: Tensor
-    position_ids: Tensor
+    position_ids: Tensor | None
     features: Features
 
 
@@ -55,9 +55,11 @@ def prompts(lm: LanguageModel, input_ids: Any, additional_forward_args: Any, fea
                     f"attention_mask has a hole inside the prompt of row {i}. Only padding on the left or right can be "
                     "masked: remove the tokens between from the prompt."
                 )
-        position = torch.arange(len(places), device=ids.device) if position_ids is None else position_ids[i][places]
+        positions = None if position_ids is None else position_ids[i][places]
+        if positions is not None and torch.equal(positions, torch.arange(len(places), device=ids.device)):
+            positions = None
         features = Features.of_tokens(range(len(places))) if groups is None else Features.of_mask(groups[i][places])
-        rows.append(Prompt(ids[places], places, position, features))
+        rows.append(Prompt(ids[places], places, positions, features))
     return rows
 
 
@@ -80,11 +82,45 @@ def check_ids(lm: LanguageModel, input_ids: Any) -> None:
 
 def check_vocabulary(name: str, ids: Tensor, lm: LanguageModel) -> None:
     """Raise ValueError if an id is outside the model's vocabulary."""
-    outside = ids[(ids < 0) | (ids >= lm.vocab_size)]
+    _check_below(name, ids, lm.vocab_size, lm)
+
+
+def check_targets(lm: LanguageModel, ids: Tensor) -> None:
+    """Raise ValueError unless these are token ids that the model can predict."""
+    if ids.dtype not in (torch.int64, torch.int32):
+        raise ValueError(f"target must be token ids, an integer tensor, got {ids.dtype}.")
+    _check_below("target", ids, lm.n_predicted, lm)
+
+
+def check_predictions(lm: LanguageModel, log_probs: Tensor, outputs: Tensor) -> None:
+    """Raise an error for outputs whose probability no small change explains.
+
+    Args:
+        lm: the model.
+        log_probs: (K, V), its predictions.
+        outputs: token ids (K,).
+
+    Raises:
+        RuntimeError: if the predictions are no numbers.
+        ValueError: if an output has the probability 0.
+    """
+    if log_probs.isnan().any():
+        raise RuntimeError(
+            f"{type(lm.model).__name__} in {lm.model.dtype} predicts NaN after this prompt: check its embeddings and "
+            "weights for NaN and infinities, or load it in float32."
+        )
+    found = log_probs.gather(1, outputs[:, None])[:, 0]
+    if (found == -torch.inf).any():
+        token = int(outputs[int((found == -torch.inf).nonzero()[0])])
+        raise ValueError(f"The model gives token {token} the probability 0: there is nothing to explain. Take another.")
+
+
+def _check_below(name: str, ids: Tensor, size: int, lm: LanguageModel) -> None:
+    outside = ids[(ids < 0) | (ids >= size)]
     if outside.numel():
         raise ValueError(
             f"{name} has token id {outside[0].item()}, outside the vocabulary of {type(lm.model).__name__} "
-            f"(0 to {lm.vocab_size - 1})."
+            f"(0 to {size - 1})."
         )
 
 
@@ -105,11 +141,11 @@ def targets(lm: LanguageModel, target: Any, batch: int) -> list[Tensor | None]:
     """
     if target is None:
         return [None] * batch
-    ids = torch.as_tensor(target).flatten()
+    ids = torch.as_tensor(target, device=lm.device).flatten()
     if ids.dtype not in (torch.int64, torch.int32) or len(ids) not in (1, batch):
         raise ValueError(f"target must be one token id, or one for each of the {batch} prompts, got {target!r}.")
-    check_vocabulary("target", ids, lm)
-    return list(ids.to(lm.device, torch.int64).expand(batch).split(1))
+    check_targets(lm, ids)
+    return list(ids.to(torch.int64).expand(batch).split(1))
 
 
 def baseline_embeddings(lm: LanguageModel, embeds: Tensor, baselines: Baselines) -> Tensor:
@@ -129,9 +165,33 @@ def baseline_embeddings(lm: LanguageModel, embeds: Tensor, baselines: Baselines)
         return torch.zeros_like(embeds)
     if baselines == "mean":
         return embeds.mean(0).expand_as(embeds)
+    return lm.embed(_baseline_ids(lm, embeds, baselines))
+
+
+def baseline_ids(lm: LanguageModel, embeds: Tensor, baselines: Baselines) -> Tensor:
+    """(n,): the token ids that replace the prompt's, for a model whose layers read them beside the embeddings.
+
+    Args:
+        lm: the model.
+        embeds: (n, d).
+        baselines: token ids that broadcast to (n,).
+
+    Raises:
+        ValueError: for baselines that are no token's embedding, or that do not fit.
+    """
+    if baselines is None or isinstance(baselines, str):
+        form = "zeros" if baselines in (None, "zero") else f"the {baselines}"
+        raise ValueError(
+            f"The layers of {type(lm.model).__name__} read the token ids beside the embeddings (per-layer inputs), and "
+            f"{form} stand for no token: pass baselines=<token id>, such as that of padding or of a space."
+        )
+    return _baseline_ids(lm, embeds, baselines)
+
+
+def _baseline_ids(lm: LanguageModel, embeds: Tensor, baselines: Any) -> Tensor:
     ids = _integers_like("baselines", torch.as_tensor(baselines, device=embeds.device), embeds[:, 0])
     check_vocabulary("baselines", ids, lm)
-    return lm.embed(ids)
+    return ids
 
 
 def baselines_of_row(baselines: Any, input_ids: Tensor, row: int, places: Tensor) -> Baselines:

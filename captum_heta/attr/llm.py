@@ -1,8 +1,8 @@
 """Captum's LLM interface for the methods of this package."""
 
 import itertools
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import torch
 from captum.attr import InterpretableInput, LLMAttribution, LLMAttributionResult, TextTemplateInput, TextTokenInput
@@ -12,7 +12,13 @@ from captum_heta.attr._captum import pretty_tokens
 from captum_heta.attr.base import TokenAttribution
 from captum_heta.features import Features
 from captum_heta.inputs import ChatInput
+from captum_heta.models import GREEDY, generated
 from captum_heta.text import NO_OFFSETS, sentence_spans, spans_of_ids, token_spans, value_spans
+
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 
 class LLMTokenAttributionResult(LLMAttributionResult):
@@ -27,6 +33,43 @@ class LLMTokenAttributionResult(LLMAttributionResult):
     def __init__(self, *, terms: Any = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.terms = terms
+
+    @property
+    def seq_attr_dict(self) -> dict[str, float]:
+        """The score of each feature by its label; of labels that are the same, all but the first have a number."""
+        return dict(zip(_distinct(self.input_tokens), self.seq_attr.tolist(), strict=True))
+
+    def plot_token_attr(self, show: bool = False) -> "tuple[Figure, Axes] | None":
+        """Captum's heat map of the output tokens' scores."""
+        return _plotted(super().plot_token_attr(), show)
+
+    def plot_seq_attr(self, show: bool = False) -> "tuple[Figure, Axes] | None":
+        """Captum's bars of the whole output's scores."""
+        return _plotted(super().plot_seq_attr(), show)
+
+
+def _distinct(labels: Sequence[str]) -> list[str]:
+    found: list[str] = []
+    for label in labels:
+        number = 2
+        name = label
+        while name in found:
+            name, number = f"{label} ({number})", number + 1
+        found.append(name)
+    return found
+
+
+def _plotted(plot: Any, show: bool) -> "tuple[Figure, Axes] | None":
+    """A plot of Captum's, whose labels are text: matplotlib would read what is between two dollar signs as formulas."""
+    figure, axes = plot
+    for label in [*axes.get_xticklabels(), *axes.get_yticklabels()]:
+        label.set_parse_math(False)
+    if not show:
+        return figure, axes
+    import matplotlib.pyplot as plt
+
+    plt.show()
+    return None
 
 
 class LLMTokenAttribution(LLMAttribution):
@@ -128,7 +171,7 @@ class LLMTokenAttribution(LLMAttribution):
             seq_attr=token_attr.sum(0),
             token_attr=token_attr if per_token and self.attr_method.explains_each_token else None,
             output_probs=probs,
-            input_tokens=inp.values,
+            input_tokens=[str(value) for value in inp.values],
             output_tokens=self._labels(outputs),
             inp=inp,
             terms=None if result.terms is None else type(result.terms)(*map(formatted, result.terms)),
@@ -142,7 +185,7 @@ class LLMTokenAttribution(LLMAttribution):
             features = Features.of_tokens(kept.nonzero().flatten().tolist())
         else:
             text_ids, spans = token_spans(inp.to_model_input(), self.tokenizer)
-            ids = torch.tensor(text_ids, dtype=torch.long)
+            ids = torch.tensor(text_ids, dtype=torch.long, device="cpu")
             values = value_spans(inp)
             places = range(len(values)) if inp.mask is None else inp.formatted_mask
             ranges = [
@@ -160,7 +203,18 @@ class LLMTokenAttribution(LLMAttribution):
         return ids.to(self.device), features
 
     def _outputs(self, inp: InterpretableInput, target: str | Tensor | None, gen_args: dict[str, Any] | None) -> Tensor:
-        outputs = self._get_target_tokens(inp, target, gen_args)
+        if target is None:
+            prompt = inp.inp_tensor if isinstance(inp, TextTokenInput) else self._tokenized(inp)[0][None]
+            outputs = generated(self.attr_method.model, prompt, **(GREEDY if gen_args is None else gen_args))
+        elif isinstance(target, str):
+            ids = self.tokenizer.encode(target, add_special_tokens=False)
+            outputs = torch.tensor(ids, dtype=torch.long, device="cpu")
+        else:
+            outputs = target
+        if not isinstance(outputs, Tensor):
+            raise TypeError(f"target must either be str or Tensor, got {type(outputs).__name__}.")
+        if outputs.dtype not in (torch.int64, torch.int32):
+            raise ValueError(f"target must be token ids, an integer tensor, got {outputs.dtype}.")
         if outputs.ndim != 1:
             raise ValueError(
                 f"target must be text or token ids of shape (K,), got a tensor of shape {tuple(outputs.shape)}."
@@ -176,18 +230,18 @@ class LLMTokenAttribution(LLMAttribution):
         sentences = Features.of_spans([[sentence] for sentence in sentence_spans(text)], spans)
         numbers = {token: i for i, group in enumerate(sentences.groups) for token in group}
         own = itertools.count(len(sentences))
-        return torch.tensor([numbers.get(token, next(own)) for (token,) in features.groups])
+        return torch.tensor([numbers.get(token, next(own)) for (token,) in features.groups], device="cpu")
 
     @staticmethod
     def _grouped(features: Features, mask: Tensor | None) -> tuple[Features, Callable[[Tensor], Tensor]]:
         """The features to attribute, and how their scores spread over the input's own."""
         if mask is None:
             return features, lambda scores: scores
-        groups = torch.as_tensor(mask).flatten()
+        groups = torch.as_tensor(mask, device="cpu").flatten()
         if groups.dtype not in (torch.int64, torch.int32) or len(groups) != len(features):
             raise ValueError(
                 f"feature_mask must have one integer for each of the {len(features)} features of the input, got "
-                f"{tuple(torch.as_tensor(mask).shape)} {groups.dtype}."
+                f"{tuple(groups.shape)} {groups.dtype}."
             )
         index = groups.unique(return_inverse=True)[1]
         return features.merged(groups), lambda scores: scores[..., index.to(scores.device)]

@@ -57,9 +57,9 @@ class NormXLogit(PromptAttribution):
             return super().attribute(inputs, target, additional_forward_args, feature_mask, layer=layer, **kwargs)
         input_ids = inputs[0] if isinstance(inputs, tuple) else inputs
         rows = prompts(self._lm, input_ids, additional_forward_args, feature_mask)
-        classes = [None] * len(rows) if target is None else torch.as_tensor(target).flatten().expand(len(rows)).tolist()
-        scores = torch.zeros(input_ids.shape, device=input_ids.device)
-        with self._lm.evaluating():
+        classes = [None] * len(rows) if target is None else self._classes(target, len(rows))
+        scores = torch.zeros(input_ids.shape, dtype=torch.float32, device=input_ids.device)
+        with self._lm.lock, self._lm.restored(), self._lm.evaluating():
             for i, (row, chosen) in enumerate(zip(rows, classes, strict=True)):
                 found = row.features.sum(self._norms(row.ids) * self._of_class(row.ids, chosen, layer))
                 scores[i, row.places] = row.features.spread(found, len(row.places)).float()
@@ -89,14 +89,25 @@ class NormXLogit(PromptAttribution):
             raise TypeError(f"{type(self.model).__name__} has no output tokens: explain its class with attribute().")
         self._checked(input_ids, outputs, read=len(outputs) - 1)
         n = len(input_ids)
-        with self._lm.evaluating():
-            ids = torch.cat([input_ids, outputs[:-1]])
-            logits = self._lm.logits(ids[None])[0]
-            log_probs = logits[n - 1 :].log_softmax(-1)
-            if self._depth(layer) < self._lm.n_layers:
-                logits = self._lm.head_logits(ids[None], self._lm.states(ids, self._depth(layer))[None])[0]
-            scores = logits[:n, outputs].T * self._norms(input_ids)
-            return attributions(scores, features, log_probs, outputs, per_token)
+        scores, log_probs = [], []
+        with self._lm.lock, self._lm.restored(), self._lm.evaluating():
+            for some in self._lm.alike(n, len(outputs)):
+                ids = torch.cat([input_ids, outputs[: some.stop - 1]])
+                logits = self._lm.logits(ids[None])[0]
+                log_probs.append(logits[n - 1 + some.start :].log_softmax(-1))
+                if self._depth(layer) < self._lm.n_layers:
+                    logits = self._lm.head_logits(ids[None], self._lm.states(ids, self._depth(layer))[None])[0]
+                scores.append(logits[:n, outputs[some.start : some.stop]].T)
+            products = torch.cat(scores) * self._norms(input_ids)
+        return attributions(products, features, torch.cat(log_probs), outputs, per_token)
+
+    @staticmethod
+    def _classes(target: Any, count: int) -> list[int]:
+        """One class for each of so many prompts."""
+        classes = torch.as_tensor(target, device="cpu").flatten()
+        if classes.dtype not in (torch.int64, torch.int32) or len(classes) not in (1, count):
+            raise ValueError(f"target must be one class, or one for each of the {count} prompts, got {target!r}.")
+        return classes.expand(count).tolist()
 
     def _of_class(self, ids: Tensor, chosen: int | None, layer: int | None) -> Tensor:
         """LogAt (n,) of a sequence classifier."""

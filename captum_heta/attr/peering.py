@@ -44,11 +44,14 @@ class Peering(PromptAttribution):
         depth = self._lm.n_layers // 2 if layer is None else layer
         self._lm.check_depth(depth)
         n = len(input_ids)
-        with self._lm.evaluating():
+        cosines = []
+        with self._lm.lock, self._lm.restored(), self._lm.evaluating():
             ids = torch.cat([input_ids, outputs])
             log_probs = self._lm.log_probs_after([ids[:-1]], len(outputs))[0]
-            states = torch.nn.functional.normalize(self._lm.states(ids, depth).float(), dim=-1)
-            cosines = states[n:] @ states[:n].T
-        scores = features.mean(cosines)
+            for some in self._lm.alike(n + 1, len(outputs)):
+                states = self._lm.states(ids[: n + some.stop], depth)
+                states = torch.nn.functional.normalize(states.float(), dim=-1)
+                cosines.append(states[n + some.start :] @ states[:n].T)
+        scores = features.mean(torch.cat(cosines))
         found = log_probs.gather(1, outputs[:, None])[:, 0].float()
         return OutputAttributions(scores if per_token else scores.sum(0, keepdim=True), found)

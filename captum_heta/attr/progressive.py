@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from captum_heta.attr.base import OutputAttributions, PromptAttribution, attributions
+from captum_heta.checks import check_count
 from captum_heta.features import Features
 from captum_heta.models import Batch
 
@@ -57,10 +58,12 @@ class TDD(PromptAttribution):
         self._checked(input_ids, outputs, read=len(outputs) - 1)
         if direction not in DIRECTIONS:
             raise ValueError(f"direction must be one of {', '.join(DIRECTIONS)}, got {direction!r}.")
+        if perturbations_per_eval is not None:
+            check_count("perturbations_per_eval", perturbations_per_eval)
         foils = _foils(alternatives, outputs)
-        with self._lm.evaluating():
+        with self._lm.lock, self._lm.restored(), self._lm.evaluating():
             ids = torch.cat([input_ids, outputs[:-1]])
-            log_probs = self._lm.logits(ids[None])[0].log_softmax(-1)
+            log_probs = self._lm.log_probs_at_prefixes(ids)
             scores = torch.zeros(len(outputs), len(ids), dtype=log_probs.dtype, device=ids.device)
             if direction != "backward":
                 scores += _steps(_contrast(log_probs[None].expand(len(outputs), -1, -1), outputs, foils))

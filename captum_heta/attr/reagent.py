@@ -7,6 +7,7 @@ from torch import Tensor
 
 from captum_heta.attr._captum import NullProgress, progress
 from captum_heta.attr.base import OutputAttributions, PromptAttribution
+from captum_heta.checks import check_count, check_part, check_seed
 from captum_heta.features import Features
 from captum_heta.models import Batch
 
@@ -67,18 +68,19 @@ class ReAGent(PromptAttribution):
             show_progress: show Captum's progress bar.
         """
         self._checked(input_ids, outputs, read=len(outputs) - 1)
-        for name, ratio in (("replace_ratio", replace_ratio), ("keep_ratio", keep_ratio)):
-            if not 0 < ratio < 1:
-                raise ValueError(f"{name} is a part of the features and must be in (0, 1), got {ratio}.")
+        check_part("replace_ratio", replace_ratio, "the features")
+        check_part("keep_ratio", keep_ratio, "the features")
         counts = {"num_trials": num_trials, "n_probes": n_probes, "max_steps": max_steps, "top_k": top_k}
         for name, count in counts.items():
-            if count < 1:
-                raise ValueError(f"{name} must be at least 1, got {count}.")
+            check_count(name, count)
+        check_seed(seed)
+        if perturbations_per_eval is not None:
+            check_count("perturbations_per_eval", perturbations_per_eval)
         size = perturbations_per_eval or self._lm.batch_size(len(input_ids) + len(outputs), 1)
         batch = Batch(size, chosen=perturbations_per_eval is not None)
         rows, log_probs = [], []
         bar = progress(desc="ReAGent attribution", total=len(outputs)) if show_progress else NullProgress()
-        with self._lm.evaluating(), bar:
+        with bar, self._lm.lock, self._lm.restored(), self._lm.evaluating():
             for k, output in enumerate(outputs.tolist()):
                 run = _Run(self, input_ids, outputs[:k], output, features, batch, top_k, seed)
                 rows.append(run.scores(n_probes * num_trials, max_steps, replace_ratio, keep_ratio))
@@ -88,7 +90,7 @@ class ReAGent(PromptAttribution):
         return OutputAttributions(scores if per_token else scores.sum(0, keepdim=True), torch.stack(log_probs).float())
 
     def _from_vocabulary(self, ids: Tensor, replaced: Tensor, generator: torch.Generator) -> Tensor:
-        drawn = torch.randint(self._lm.vocab_size, ids.shape, generator=generator).to(ids)
+        drawn = torch.randint(self._lm.vocab_size, ids.shape, generator=generator, device="cpu").to(ids)
         return torch.where(replaced, drawn, ids)
 
 
@@ -109,17 +111,17 @@ class _Run:
         self.method, self.input_ids, self.before, self.output = method, input_ids, before, output
         self.batch, self.top_k = batch, top_k
         # each output has draws of its own seed: its scores do not depend on the other outputs
-        self.generator = torch.Generator().manual_seed(seed)
+        self.generator = torch.Generator(device="cpu").manual_seed(seed)
         self.members = torch.zeros(len(features), len(input_ids), dtype=torch.bool, device=input_ids.device)
         for row, group in zip(self.members, features.groups, strict=True):
-            row[list(group)] = True
+            row[torch.tensor(group, dtype=torch.long, device=row.device)] = True
         self.log_prob = self._log_probs(input_ids[None])[0, output]
 
     def scores(self, probes: int, max_steps: int, replace_ratio: float, keep_ratio: float) -> Tensor:
         """(F,)."""
         count = len(self.members)
         dtype = self.log_prob.dtype
-        logits = torch.rand(probes, count, generator=self.generator, dtype=dtype).to(self.members.device)
+        logits = torch.rand(probes, count, generator=self.generator, dtype=dtype, device="cpu").to(self.members.device)
         running = torch.arange(probes, device=logits.device)
         kept = max(1, round(keep_ratio * count))
         for _ in range(max_steps):
@@ -139,7 +141,8 @@ class _Run:
 
     def _chosen(self, rows: int, count: int) -> Tensor:
         """``count`` random features a row, (rows, F) bool."""
-        order = torch.rand(rows, len(self.members), generator=self.generator).argsort(-1)
+        drawn = torch.rand(rows, len(self.members), generator=self.generator, dtype=torch.float32, device="cpu")
+        order = drawn.argsort(-1)
         return (order < count).to(self.members.device)
 
     def _replaced(self, features: Tensor) -> Tensor:

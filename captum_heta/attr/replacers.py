@@ -43,7 +43,7 @@ class MaskedLMReplacer:
         rows, places = [], []
         for row, mask in zip(ids.tolist(), replaced.tolist(), strict=True):
             pieces, masked = self._masked(row, mask)
-            rows.append(torch.tensor(pieces))
+            rows.append(torch.tensor(pieces, device="cpu"))
             places.append(masked)
         padded = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=self._padding)
         attended = torch.nn.utils.rnn.pad_sequence([torch.ones_like(row) for row in rows], batch_first=True)

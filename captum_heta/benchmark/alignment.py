@@ -26,7 +26,7 @@ RANDOM = "random"
 def run(count: int, seed: int, names: Sequence[str] = tuple(METHODS)) -> dict[str, list[float]]:
     """Mean DSA, F1, top-1 hit and seconds of each method over ``count`` examples."""
     model, tokenizer = load_model()
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator(device="cpu").manual_seed(seed)
     heta = {f"HETA ({mode})": {"curvature": mode, "seed": seed} for mode in MODES} if "heta" in names else {}
     methods: dict[str, Any] = {name: HETA(model) for name in heta}
     methods |= named_methods([name for name in names if name != "heta"], model)
@@ -37,7 +37,7 @@ def run(count: int, seed: int, names: Sequence[str] = tuple(METHODS)) -> dict[st
         if found.failures:
             raise RuntimeError(f"{item.id}: {found.failures}")
         marked = gold(item, found.spans)
-        scored = _scores(found) | {RANDOM: (torch.rand(len(found.tokens), generator=generator), 0.0)}
+        scored = _scores(found) | {RANDOM: (torch.rand(len(found.tokens), generator=generator, device="cpu"), 0.0)}
         for name, (scores, seconds) in scored.items():
             quality = (dsa(scores, *marked), alignment_f1(scores, marked[0]), top1_hit(scores, marked[0]))
             rows.setdefault(name, []).append([*(value.item() for value in quality), seconds])

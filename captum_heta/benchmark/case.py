@@ -46,7 +46,7 @@ class Case:
 
     def spread(self, scores: Tensor) -> Tensor:
         """Scores of the features (F,) as those of all tokens (1, n), 0 for special ones."""
-        found = torch.zeros(self.fixed.shape, dtype=torch.float64)
+        found = torch.zeros(self.fixed.shape, dtype=torch.float64, device="cpu")
         found[~self.fixed] = scores.detach().double().cpu()
         return found
 
@@ -90,7 +90,7 @@ def case_of(
         output = following[0]
         if answered and choose(inp.inp_tensor) != output:
             raise UnfitError("the model does not predict its target")
-    return Case(item, inp, features, torch.tensor([output]), ~kept, *gold(item, features))
+    return Case(item, inp, features, torch.tensor([output], device="cpu"), ~kept, *gold(item, features))
 
 
 def tokens_of(prompt: str, tokenizer: Any) -> tuple[TextTokenInput, Tensor, list[Span]]:

@@ -17,7 +17,7 @@ def gold(item: Example, spans: Sequence[Span]) -> tuple[Tensor, Tensor]:
         item: the example.
         spans: the characters [start, end) of each feature in its prompt; one on a border goes where most of it lies.
     """
-    marked = torch.zeros(2, len(spans), dtype=torch.bool)
+    marked = torch.zeros(2, len(spans), dtype=torch.bool, device="cpu")
     for row, group in zip(marked, Features.of_spans([item.evidence, item.distractors], spans).groups, strict=True):
         row[list(group)] = True
     return marked[0], marked[1]

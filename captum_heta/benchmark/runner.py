@@ -18,6 +18,7 @@ from captum_heta.benchmark.settings import Settings
 from captum_heta.benchmark.sources import Source, sources
 from captum_heta.comparison import compare
 from captum_heta.datasets import Example
+from captum_heta.models import seeded
 
 Data = Mapping[str, Sequence[Example]]
 
@@ -145,13 +146,12 @@ class Benchmark:
         seed = zlib.crc32(f"{self.settings.seed}|{example}".encode())
         method = source.method
         if method is None:
-            generator = torch.Generator().manual_seed(seed)
+            generator = torch.Generator(device="cpu").manual_seed(seed)
 
             def method(prompt: str, target: str) -> Tensor:
-                return torch.rand(inp.n_itp_features, generator=generator)
+                return torch.rand(inp.n_itp_features, generator=generator, device="cpu")
 
-        with torch.random.fork_rng():
-            torch.manual_seed(seed)  # Captum's methods draw from torch's global state
+        with seeded(seed):  # Captum's methods draw from torch's global state
             return compare({"": method}, self.tokenizer, inp, output, options={"": source.options})
 
 

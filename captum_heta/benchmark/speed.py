@@ -77,7 +77,7 @@ class Bench:
 
     def trace(self) -> Trace:
         """The prompt's trace. Call within `CausalLM.ready`."""
-        return self.lm.trace(self.lm.embed(self.ids[0]), torch.arange(self.tokens, device=self.ids.device), 1)
+        return self.lm.trace(self.lm.embed(self.ids[0]), 1, per_layer=self.lm.per_layer(self.ids[0]))
 
     def curvature(self, trace: Trace, mode: str, n_samples: int = SAMPLES) -> Tensor:
         """S of every token."""
@@ -124,7 +124,7 @@ class Bench:
                 x = function.point()
                 operator = hessian(function.log_probs(x)[0, self.target], x)
                 blocks = torch.eye(len(first), dtype=torch.bool, device=self.ids.device)
-                probes = draw_probes(first.groups, SAMPLES, x.detach(), torch.Generator())
+                probes = draw_probes(first.groups, SAMPLES, x.detach(), torch.Generator(device="cpu"))
                 exact_block_norms(operator, blocks, probes, batch)
 
         counter = FlopCounterMode(display=False)

@@ -198,5 +198,5 @@ def _result(input_tokens: list[str], entry: dict[str, Any]) -> LLMAttributionRes
     terms = entry.pop("terms")
     if terms is None:
         return LLMAttributionResult(input_tokens=input_tokens, **entry)
-    found = HETATerms(**{name: torch.tensor(term) for name, term in terms.items()})
+    found = HETATerms(**{name: torch.tensor(term, dtype=torch.float32, device="cpu") for name, term in terms.items()})
     return LLMTokenAttributionResult(input_tokens=input_tokens, terms=found, **entry)

@@ -20,10 +20,8 @@ from captum_heta.attr import LLMTokenAttribution, TokenAttribution
 from captum_heta.attr._captum import NullProgress, progress
 from captum_heta.comparison.result import Comparison, Failure
 from captum_heta.inputs import ChatInput
+from captum_heta.models import GREEDY, generated
 from captum_heta.text import Span, spans_of_ids, value_spans
-
-# As Captum generates a target when none is given: greedily.
-_GENERATION = {"max_new_tokens": 25, "do_sample": False, "temperature": None, "top_p": None}
 
 # Prompt and target to a score for each feature of the input.
 PlainMethod = Callable[[str, str], Any]
@@ -78,7 +76,7 @@ def compare(
     wrapped = {name: _wrapped(name, method, tokenizer) for name, method in methods.items()}
     outputs = _outputs(wrapped, tokenizer, inp, target, gen_args)
     prompt, places = _places(inp, tokenizer)
-    found = Comparison(prompt, places, list(inp.values), tokenizer.decode(outputs))
+    found = Comparison(prompt, places, [str(value) for value in inp.values], tokenizer.decode(outputs))
     with progress(desc="methods", total=len(wrapped)) if show_progress else NullProgress() as bar:
         for name, method in wrapped.items():
             start = time.perf_counter()
@@ -117,17 +115,19 @@ def _outputs(wrapped: Mapping[str, Any], tokenizer: Any, inp: Any, target: Any, 
         if gen_args is not None:
             raise ValueError("gen_args generate a target: pass them or a target, not both.")
         ids = tokenizer.encode(target, add_special_tokens=False) if isinstance(target, str) else target
-        outputs = torch.as_tensor(ids, dtype=torch.long)
-        if outputs.ndim != 1 or outputs.numel() == 0:
+        outputs = torch.as_tensor(ids, device="cpu")
+        if outputs.ndim != 1 or outputs.numel() == 0 or outputs.dtype not in (torch.int64, torch.int32):
             raise ValueError(f"target must be text or token ids (K,) of at least one token, got {target!r}.")
-        return outputs
+        return outputs.long()
     model = next((method.model for method in wrapped.values() if hasattr(method, "model")), None)
     if model is None:
         raise ValueError("Without a model there is nothing to generate a target with: pass a target.")
-    ids = inp.inp_tensor if isinstance(inp, TextTokenInput) else torch.tensor([tokenizer.encode(inp.to_model_input())])
-    ids = ids.to(model.device)
-    generated = model.generate(ids, attention_mask=torch.ones_like(ids), **(gen_args or _GENERATION))
-    outputs = generated[0, ids.shape[1] :].cpu()
+    ids = (
+        inp.inp_tensor
+        if isinstance(inp, TextTokenInput)
+        else torch.tensor([tokenizer.encode(inp.to_model_input())], device="cpu")
+    )
+    outputs = generated(model, ids, **(gen_args or GREEDY))
     if outputs.numel() == 0:
         raise ValueError("The model generated nothing: there is no output to explain. Pass a target.")
     return outputs
@@ -153,8 +153,8 @@ def _attributed(
         options.setdefault("use_cached_outputs", False)
     if isinstance(method, LLMAttribution | LLMGradientAttribution):
         return method.attribute(inp, target=outputs, **options)
-    scores = torch.as_tensor(method(prompt, tokenizer.decode(outputs), **options)).detach()
+    scores = torch.as_tensor(method(prompt, tokenizer.decode(outputs), **options)).detach().cpu()
     if tuple(scores.shape) != (len(inp.values),):
         raise ValueError(f"expected a score for each of the {len(inp.values)} features, got {tuple(scores.shape)}.")
     labels = [tokenizer.decode(token) for token in outputs[:, None]]
-    return LLMAttributionResult(input_tokens=list(inp.values), output_tokens=labels, seq_attr=scores, inp=inp)
+    return LLMAttributionResult(input_tokens=[str(value) for value in inp.values], output_tokens=labels, seq_attr=scores, inp=inp)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from captum_heta.features import Features
 from captum_heta.inputs.parts import summed
-from captum_heta.inputs.rendering import Message, chat_renderer, checked_messages, content_spans
+from captum_heta.inputs.rendering import ChatRenderer, Message, checked_messages, content_spans
 from captum_heta.inputs.tokens import TokenIdsInput, encoded, place_of
 from captum_heta.text import Span, sentence_spans
 
@@ -64,7 +64,7 @@ class ChatInput(TokenIdsInput):
     ) -> None:
         self.messages = checked_messages(messages)
         self.roles = _checked_roles(roles, self.messages)
-        render = chat_renderer(tokenizer, add_generation_prompt, template_args)
+        render = ChatRenderer(tokenizer, add_generation_prompt, template_args)
         self.text = render(self.messages)
         owners, places = [], []
         for number, message in enumerate(self.messages):
@@ -114,7 +114,7 @@ class ChatInput(TokenIdsInput):
         found = Features.of_spans(sentences, self.spans)
         numbers = {feature: i for i, group in enumerate(found.groups) for feature in group}
         own = itertools.count(len(sentences))
-        return torch.tensor([numbers[i] if i in numbers else next(own) for i in range(self.n_itp_features)])
+        return torch.tensor([numbers.get(i, next(own)) for i in range(self.n_itp_features)], device="cpu")
 
 
 def _checked_roles(roles: Collection[str] | None, messages: Sequence[Message]) -> tuple[str, ...]:

@@ -2,13 +2,14 @@
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
 from captum.attr import TextTemplateInput
 
 from captum_heta.inputs.parts import summed
-from captum_heta.inputs.rendering import Message, chat_renderer, checked_messages
+from captum_heta.inputs.rendering import ChatRenderer, Message, checked_messages
 from captum_heta.inputs.tokens import reaching_back
 from captum_heta.text import Span, sentence_spans, token_spans, value_spans
 
@@ -70,24 +71,23 @@ class DocumentsInput(TextTemplateInput):
         self.documents = _checked_documents(documents)
         if by not in _FEATURES:
             raise ValueError(f"by must be one of {', '.join(_FEATURES)}, got {by!r}.")
-        write = _writer(self.documents, document_template, separator)
+        write = _Writer(self.documents, document_template, separator)
         if messages is None:
-            wrap = _text_prompt(_TEMPLATE if template is None else template, question)
+            wrap: Callable[[str], str] = _TextPrompt(_TEMPLATE if template is None else template, question)
         elif template is None:
-            wrap = _chat_prompt(messages, question, tokenizer, write(list(self.documents.values())))
+            wrap = _ChatPrompt(messages, question, tokenizer, write(list(self.documents.values())))
         else:
             raise ValueError("The prompt is written by a template or by messages: pass one of them, not both.")
-        whole = TextTemplateInput(lambda *texts: wrap(write(texts)), list(self.documents.values()))
-        cuts = _cuts(whole, by, tokenizer)
+        texts = list(self.documents.values())
+        cuts = _cuts(TextTemplateInput(_Prompt(wrap, write), texts), by, tokenizer)
         self.document_of = [name for name, spans in zip(self.documents, cuts, strict=True) for _ in spans]
         self.labels = [
             name if by == "document" else f"{name} {number}"
             for name, spans in zip(self.documents, cuts, strict=True)
             for number, _ in enumerate(spans, start=1)
         ]
-        texts = list(self.documents.values())
         values = [text[start:end] for text, spans in zip(texts, cuts, strict=True) for start, end in spans]
-        super().__init__(lambda *parts: wrap(write(_refilled(texts, cuts, parts))), values)
+        super().__init__(_Prompt(wrap, write, texts, cuts), values)
 
     def by_document(self, scores: Any) -> dict[str, float]:
         """The sum of the scores (F,) of each document, by its name; 0 for an empty one.
@@ -108,19 +108,38 @@ def _checked_documents(documents: Mapping[str, str]) -> dict[str, str]:
     return dict(documents)
 
 
-def _writer(documents: Mapping[str, str], document_template: str, separator: str) -> Callable[[Sequence[str]], str]:
+# What writes a prompt is kept by it, and must be something that can be copied and pickled: no closures here.
+
+
+class _Writer:
     """From the documents' texts to how they stand in the prompt."""
-    if document_template.count("{text}") != 1:
-        raise ValueError(
-            f"document_template must have {{text}} once, where the document's text goes, got {document_template!r}."
-        )
-    # names first, and around the text, as either may have braces of its own
-    frames = [[part.replace("{name}", name) for part in document_template.split("{text}")] for name in documents]
 
-    def write(texts: Sequence[str]) -> str:
-        return separator.join(text.join(frame) for text, frame in zip(texts, frames, strict=True))
+    def __init__(self, documents: Mapping[str, str], document_template: str, separator: str) -> None:
+        if document_template.count("{text}") != 1:
+            raise ValueError(
+                f"document_template must have {{text}} once, where the document's text goes, got {document_template!r}."
+            )
+        # names first, and around the text, as either may have braces of its own
+        self.frames = [
+            [part.replace("{name}", name) for part in document_template.split("{text}")] for name in documents
+        ]
+        self.separator = separator
 
-    return write
+    def __call__(self, texts: Sequence[str]) -> str:
+        return self.separator.join(text.join(frame) for text, frame in zip(texts, self.frames, strict=True))
+
+
+@dataclass(frozen=True)
+class _Prompt:
+    """The prompt of the features: of whole documents, or of what stands at their ``cuts``."""
+
+    wrap: Callable[[str], str]
+    write: _Writer
+    texts: Sequence[str] = ()
+    cuts: Sequence[Sequence[Span]] | None = None
+
+    def __call__(self, *parts: str) -> str:
+        return self.wrap(self.write(parts if self.cuts is None else _refilled(self.texts, self.cuts, parts)))
 
 
 def _check_placeholders(template: str, question: str | None) -> None:
@@ -139,39 +158,49 @@ def _filled(template: str, **texts: str | None) -> str:
     return _PLACEHOLDER.sub(lambda found: texts[found[1]] or "", template)
 
 
-def _text_prompt(template: str, question: str | None) -> Callable[[str], str]:
-    _check_placeholders(template, question)
-    return lambda documents: _filled(template, documents=documents, question=question)
+class _TextPrompt:
+    """The written documents in a template."""
+
+    def __init__(self, template: str, question: str | None) -> None:
+        _check_placeholders(template, question)
+        self.template, self.question = template, question
+
+    def __call__(self, documents: str) -> str:
+        return _filled(self.template, documents=documents, question=self.question)
 
 
-def _chat_prompt(
-    messages: Sequence[Message], question: str | None, tokenizer: Any, documents: str
-) -> Callable[[str], str]:
+class _ChatPrompt:
     """From the written documents to the text that the tokenizer encodes to the chat's token ids."""
-    chat = checked_messages(messages)
-    _check_placeholders("\n".join(message.get("content") or "" for message in chat), question)
-    render = chat_renderer(tokenizer, add_generation_prompt=True, template_args=None)
 
-    def rendered(documents: str) -> str:
-        return render(
-            [
-                {**message, "content": _filled(message["content"], documents=documents, question=question)}
-                if message.get("content")
-                else message
-                for message in chat
-            ]
+    def __init__(self, messages: Sequence[Message], question: str | None, tokenizer: Any, documents: str) -> None:
+        self.chat, self.question = checked_messages(messages), question
+        _check_placeholders("\n".join(message.get("content") or "" for message in self.chat), question)
+        self.render = ChatRenderer(tokenizer, add_generation_prompt=True, template_args=None)
+        # Captum encodes text with special tokens: one that the chat template writes at the beginning would be there
+        # twice
+        whole = self._rendered(documents)
+        ids = tokenizer.encode(whole, add_special_tokens=False)
+        for written in ["", tokenizer.bos_token or ""]:
+            if whole.startswith(written) and tokenizer.encode(whole.removeprefix(written)) == ids:
+                self.written = written
+                return
+        raise ValueError(
+            f"{type(tokenizer).__name__} puts special tokens around text that its chat template does not write, so that "
+            "the chat cannot be passed as text. Make the chat template begin with them, or the tokenizer not add them."
         )
 
-    # Captum encodes text with special tokens: one that the chat template writes at the beginning would be there twice
-    whole = rendered(documents)
-    ids = tokenizer.encode(whole, add_special_tokens=False)
-    for written in ["", tokenizer.bos_token or ""]:
-        if whole.startswith(written) and tokenizer.encode(whole.removeprefix(written)) == ids:
-            return lambda documents: rendered(documents).removeprefix(written)
-    raise ValueError(
-        f"{type(tokenizer).__name__} puts special tokens around text that its chat template does not write, so that "
-        "the chat cannot be passed as text. Make the chat template begin with them, or the tokenizer not add them."
-    )
+    def __call__(self, documents: str) -> str:
+        return self._rendered(documents).removeprefix(self.written)
+
+    def _rendered(self, documents: str) -> str:
+        return self.render(
+            [
+                {**message, "content": _filled(message["content"], documents=documents, question=self.question)}
+                if message.get("content")
+                else message
+                for message in self.chat
+            ]
+        )
 
 
 def _cuts(whole: TextTemplateInput, by: str, tokenizer: Any) -> list[list[Span]]:

@@ -19,7 +19,7 @@ def summed(scores: Any, part_of: Sequence[Part], parts: Iterable[Part]) -> dict[
     Raises:
         ValueError: if there is not one score for each feature.
     """
-    values = torch.as_tensor(scores).detach()
+    values = torch.as_tensor(scores, device="cpu").detach()
     if tuple(values.shape) != (len(part_of),):
         raise ValueError(
             f"scores must be one number for each of the {len(part_of)} features, ({len(part_of)},), got shape "

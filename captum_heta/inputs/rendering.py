@@ -3,7 +3,9 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from captum_heta.text import Span
+import jinja2
+
+from captum_heta.text import Span, absent_characters, marked_spans
 
 Message = Mapping[str, Any]
 
@@ -20,6 +22,10 @@ _OURS = (
     "tokenizer_kwargs",
     "truncation",
 )
+
+
+# What a template may fail with: errors of its language, and of Python's operators on what it is given.
+_TEMPLATE_ERRORS = (jinja2.TemplateError, TypeError, KeyError, AttributeError)
 
 
 def checked_messages(messages: Sequence[Message]) -> list[dict[str, Any]]:
@@ -45,32 +51,59 @@ def checked_messages(messages: Sequence[Message]) -> list[dict[str, Any]]:
     return [dict(message) for message in messages]
 
 
-def chat_renderer(
-    tokenizer: Any, add_generation_prompt: bool, template_args: Mapping[str, Any] | None
-) -> Callable[[Sequence[Message]], str]:
+class ChatRenderer:
     """The tokenizer's chat template as a function of messages, to text with all special tokens.
 
     Raises:
-        ValueError: if the tokenizer has no chat template, or ``template_args`` has arguments that are set here.
+        ValueError: if the tokenizer has no chat template, or ``template_args`` has arguments that are set here; when
+            called, if the template fails.
     """
-    args = dict(template_args or {})
-    taken = sorted(set(args) & set(_OURS))
-    if taken:
-        raise ValueError(
-            f"template_args are what the chat template itself reads, such as tools or enable_thinking; {taken[0]!r} is "
-            "set by the input. Leave it out."
-        )
-    if not getattr(tokenizer, "chat_template", None) and "chat_template" not in args:
-        raise ValueError(
-            f"{type(tokenizer).__name__} has no chat template. Load the tokenizer of a model that was trained on "
-            "chats, set tokenizer.chat_template, or pass the whole prompt as a TextTokenInput."
-        )
 
-    def render(messages: Sequence[Message]) -> str:
+    def __init__(self, tokenizer: Any, add_generation_prompt: bool, template_args: Mapping[str, Any] | None) -> None:
+        args = dict(template_args or {})
+        taken = sorted(set(args) & set(_OURS))
+        if taken:
+            raise ValueError(
+                f"template_args are what the chat template itself reads, such as tools or enable_thinking; "
+                f"{taken[0]!r} is set by the input. Leave it out."
+            )
+        if not getattr(tokenizer, "chat_template", None) and "chat_template" not in args:
+            raise ValueError(
+                f"{type(tokenizer).__name__} has no chat template. Load the tokenizer of a model that was trained on "
+                "chats, set tokenizer.chat_template, or pass the whole prompt as a TextTokenInput."
+            )
+        self.tokenizer, self.args = tokenizer, args | {"add_generation_prompt": add_generation_prompt}
+
+    def __call__(self, messages: Sequence[Message]) -> str:
+        try:
+            return self._rendered(messages)
+        except _TEMPLATE_ERRORS as error:
+            number = self._failing(messages)
+            if number is None:
+                raise ValueError(f"The chat template fails on these messages: {error}") from error
+            raise ValueError(
+                f"The chat template fails at message {number} ({messages[number]['role']}), which has no content: "
+                f"{error}. Give it a content, an empty one where it only calls tools."
+            ) from error
+
+    def _rendered(self, messages: Sequence[Message]) -> str:
         chat = [dict(message) for message in messages]
-        return tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=add_generation_prompt, **args)
+        return self.tokenizer.apply_chat_template(chat, tokenize=False, **self.args)
 
-    return render
+    def _failing(self, messages: Sequence[Message]) -> int | None:
+        """The first message without content at which the template fails, when all others have one."""
+        filled = [message if message.get("content") is not None else {**message, "content": ""} for message in messages]
+        for number, message in enumerate(messages):
+            if message.get("content") is None and not self._takes([*filled[:number], message, *filled[number + 1 :]]):
+                return number if self._takes(filled) else None
+        return None
+
+    def _takes(self, messages: Sequence[Message]) -> bool:
+        try:
+            self._rendered(messages)
+        except _TEMPLATE_ERRORS:
+            return False
+        return True
 
 
 def content_spans(render: Callable[[Sequence[Message]], str], messages: Sequence[Message], number: int) -> list[Span]:
@@ -86,7 +119,7 @@ def content_spans(render: Callable[[Sequence[Message]], str], messages: Sequence
     core = content.strip()
     if not content:
         return []
-    opening, closing = _absent_characters(text + content)
+    opening, closing = absent_characters(text + content)
     candidates = [f"{opening}{content}{closing}"]
     if core:  # which templates that strip their contents leave
         before, _, after = content.partition(core)
@@ -94,7 +127,7 @@ def content_spans(render: Callable[[Sequence[Message]], str], messages: Sequence
     for marked in candidates:
         changed = [{**m, "content": marked} if i == number else m for i, m in enumerate(messages)]
         rendered = render(changed)
-        found = _between(rendered, opening, closing)
+        found = marked_spans(rendered, opening, closing)
         if found and rendered.replace(opening, "").replace(closing, "") == text:
             return found
     if not core:
@@ -105,28 +138,3 @@ def content_spans(render: Callable[[Sequence[Message]], str], messages: Sequence
         "out or changes it. Use roles to leave this role out of the features, pass the content as the template would "
         "write it, or take a template that inserts contents as they are."
     )
-
-
-def _absent_characters(text: str) -> list[str]:
-    """Two characters of the private-use area that are not in the text."""
-    there = set(text)
-    return [character for character in map(chr, range(0xE000, 0xF900)) if character not in there][:2]
-
-
-def _between(rendered: str, opening: str, closing: str) -> list[Span]:
-    """The characters between each pair of marks, counted without the marks; none if they are no pairs."""
-    spans: list[Span] = []
-    start, position = None, 0
-    for character in rendered:
-        if character == opening:
-            if start is not None:
-                return []
-            start = position
-        elif character == closing:
-            if start is None:
-                return []
-            spans.append((start, position))
-            start = None
-        else:
-            position += 1
-    return spans if start is None else []

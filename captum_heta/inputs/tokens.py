@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from captum.attr import TextTokenInput
 
-from captum_heta.text import NO_OFFSETS, Span
+from captum_heta.text import NO_OFFSETS, Span, offsets
 
 
 class TokenIdsInput(TextTokenInput):
@@ -29,8 +29,8 @@ class TokenIdsInput(TextTokenInput):
         skip_tokens: list[int] | None = None,
     ) -> None:
         self.tokenizer = tokenizer
-        self.inp_tensor = torch.tensor([list(ids)], dtype=torch.long)
-        self.itp_mask = torch.tensor([list(kept)], dtype=torch.bool)
+        self.inp_tensor = torch.tensor([list(ids)], dtype=torch.long, device="cpu")
+        self.itp_mask = torch.tensor([list(kept)], dtype=torch.bool, device="cpu")
         self.itp_tensor = self.inp_tensor[self.itp_mask][None]
         self.skip_tokens = skip_tokens
         self.values = tokenizer.convert_ids_to_tokens(self.itp_tensor[0].tolist())
@@ -45,14 +45,13 @@ def encoded(text: str, tokenizer: Any) -> tuple[list[int], list[Span]]:
         ValueError: if the tokenizer has no character offsets.
     """
     try:
-        found = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
-        spans = [(int(start), int(end)) for start, end in found["offset_mapping"]]
+        ids, spans = offsets(text, tokenizer, add_special_tokens=False)
     except NO_OFFSETS as error:
         raise ValueError(
             f"{type(tokenizer).__name__} has no character offsets, so the tokens of a message cannot be told. Load the "
             "fast tokenizer of the model."
         ) from error
-    return list(found["input_ids"]), reaching_back(text, spans)
+    return ids, reaching_back(text, spans)
 
 
 def reaching_back(text: str, spans: Sequence[Span]) -> list[Span]:

@@ -50,7 +50,7 @@ def gated_log_probs(model: Any, perturbations_per_eval: int | None = None) -> Ca
             embeds = lm.embed(ids[rows])
             return lm.log_probs_of_embeddings(embeds * gates[rows, :, None].to(embeds), positions)
 
-        with lm.evaluating():
+        with lm.lock, lm.restored(), lm.evaluating():
             rows = torch.arange(len(ids), device=ids.device)
             return torch.cat(batch_of(lm, ids.shape[1], perturbations_per_eval).run(rows, log_probs))
 

@@ -9,7 +9,9 @@ import torch
 from torch import Tensor
 
 from captum_heta.attr.inputs import check_ids, check_length
+from captum_heta.checks import check_count
 from captum_heta.metrics.inputs import language_model
+from captum_heta.models import generated, seeded
 
 # With all of them at their first values, the model's own distribution is sampled.
 NEUTRAL = MappingProxyType({"temperature": 1.0, "top_p": 1.0, "top_k": 0, "repetition_penalty": 1.0})
@@ -54,16 +56,14 @@ def decoding_stability(
     check_ids(lm, inputs)
     if len(inputs) != 1:
         raise ValueError(f"inputs must be one prompt, (1, n), got {len(inputs)}: call once for each.")
-    if max_new_tokens < 1:
-        raise ValueError(f"max_new_tokens must be at least 1, got {max_new_tokens}.")
+    check_count("max_new_tokens", max_new_tokens)
     check_length(lm, inputs.shape[1] + max_new_tokens)
     ways = _ways(grid)
     if len(seeds) == 0:
         raise ValueError("seeds is empty: there is nothing to compare the greedy output with.")
-    with lm.evaluating():
-        # nothing but the penalty changes what is likeliest
-        greedy = _generated(model, inputs, max_new_tokens, do_sample=False, repetition_penalty=1.0)
-        sampled = [_sampled(model, inputs, max_new_tokens, way, seed) for way in ways for seed in seeds]
+    # nothing but the penalty changes what is likeliest
+    greedy = _generated(model, inputs, max_new_tokens, do_sample=False, repetition_penalty=1.0)
+    sampled = [_sampled(model, inputs, max_new_tokens, way, seed) for way in ways for seed in seeds]
     found = {output: _shares(explain, inputs.new_tensor(output)) for output in dict.fromkeys([greedy, *sampled])}
     lengths = {len(shares) for shares in found.values()}
     if len(lengths) > 1:
@@ -86,23 +86,21 @@ def _ways(grid: Mapping[str, Sequence[float]]) -> list[dict[str, float]]:
 
 
 def _sampled(model: Any, ids: Tensor, length: int, way: Mapping[str, float], seed: int) -> tuple[int, ...]:
-    # generate takes no generator
-    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
-        torch.manual_seed(seed)
+    with seeded(seed):  # generate takes no generator
         return _generated(model, ids, length, do_sample=True, **way)
 
 
 def _generated(model: Any, ids: Tensor, length: int, **options: Any) -> tuple[int, ...]:
     padding = model.generation_config.pad_token_id
-    whole = model.generate(
+    found = generated(
+        model,
         ids,
-        attention_mask=torch.ones_like(ids),
         max_new_tokens=length,
         num_beams=1,
         pad_token_id=0 if padding is None else padding,  # one row is never padded; without one generate warns
         **options,
     )
-    return tuple(whole[0, ids.shape[1] :].tolist())
+    return tuple(found.tolist())
 
 
 def _shares(explain: Callable[[Tensor], Tensor], output: Tensor) -> Tensor:

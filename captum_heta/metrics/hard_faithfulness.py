@@ -117,7 +117,7 @@ class _Falls:
     ) -> Tensor:
         """(B,)."""
         lm = language_model(model)
-        with lm.evaluating():
+        with lm.lock, lm.restored(), lm.evaluating():
             rows = scored_prompts(lm, inputs, attributions, arguments, fixed)
             found = []
             for i, (row, output) in enumerate(zip(rows, targets(lm, self.target, len(rows)), strict=True)):

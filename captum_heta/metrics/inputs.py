@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from captum_heta.attr.inputs import Prompt, check_length, prompts
+from captum_heta.checks import check_count
 from captum_heta.models import Batch, LanguageModel
 
 
@@ -80,8 +81,8 @@ def batch_of(lm: LanguageModel, length: int, size: int | None) -> Batch:
     Raises:
         ValueError: if ``size`` is less than 1.
     """
-    if size is not None and size < 1:
-        raise ValueError(f"perturbations_per_eval must be at least 1, got {size}. None fits it to a memory budget.")
+    if size is not None:
+        check_count("perturbations_per_eval", size)
     return Batch(size or lm.batch_size(length, 1), chosen=size is not None)
 
 

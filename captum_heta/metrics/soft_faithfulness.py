@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from captum_heta.checks import check_count, check_part, check_seed
 from captum_heta.metrics.inputs import ScoredPrompt, batch_of, language_model, scored_prompts
 from captum_heta.models import Batch, LanguageModel
 
@@ -149,10 +150,10 @@ class _Metric:
         retain: float | None,
         relative: bool,
     ) -> None:
-        if n_draws < 1:
-            raise ValueError(f"n_draws must be at least 1, got {n_draws}.")
-        if retain is not None and not 0 < retain < 1:
-            raise ValueError(f"retain is the part that is kept and must be in (0, 1), or None, got {retain}.")
+        check_count("n_draws", n_draws)
+        check_seed(seed)
+        if retain is not None:
+            check_part("retain", retain, "the elements, which is kept,")
         self.removes, self.quality, self.n_draws, self.seed = removes, quality, n_draws, seed
         self.retain, self.relative = retain, relative
 
@@ -161,7 +162,7 @@ class _Metric:
     ) -> Tensor:
         """(B,)."""
         lm = language_model(model)
-        with lm.evaluating():
+        with lm.lock, lm.restored(), lm.evaluating():
             rows = scored_prompts(lm, inputs, attributions, arguments, fixed)
             return torch.stack([self._of_row(lm, row, batch_of(lm, len(row.embeds), size)) for row in rows])
 
@@ -172,8 +173,8 @@ class _Metric:
         *mask_seeds, scores_seed = entropy.generate_state(self.n_draws + 1).tolist()
         probabilities, seeds = [torch.zeros_like(kept[:1]), kept], [0, *mask_seeds]
         if self.relative:
-            generator = torch.Generator().manual_seed(scores_seed)
-            random = torch.rand(kept.shape, generator=generator, dtype=torch.float64).to(kept.device)
+            generator = torch.Generator(device="cpu").manual_seed(scores_seed)
+            random = torch.rand(kept.shape, generator=generator, dtype=torch.float64, device="cpu").to(kept.device)
             probabilities.append(self._kept(random, row.free))
             seeds += mask_seeds
         distances = _distances(lm, row, torch.cat(probabilities), seeds, batch)
@@ -204,7 +205,9 @@ def _with_mean(importances: Tensor, free: Tensor, mean: float) -> Tensor:
     # no more than these
     ordered = importances.sort(-1, descending=True).values
     rest = ordered.flip(-1).cumsum(-1).flip(-1)
-    factors = ((wanted - torch.arange(len(free)).to(rest)) / rest).nan_to_num(posinf=0, neginf=0).clamp(min=0)
+    factors = (
+        ((wanted - torch.arange(len(free), device=rest.device)) / rest).nan_to_num(posinf=0, neginf=0).clamp(min=0)
+    )
     first = (factors * ordered <= 1).int().argmax(-1, keepdim=True)
     scaled = (importances * factors.gather(-1, first)).clamp(max=1)
     ones = (importances > 0).to(importances)
@@ -236,5 +239,5 @@ def _distances(lm: LanguageModel, row: ScoredPrompt, kept: Tensor, seeds: list[i
 
 def _uniform(like: Tensor, seed: int) -> Tensor:
     """Uniform in [0, 1), of the shape of ``like``; drawn on the CPU, so that every device has the same."""
-    generator = torch.Generator().manual_seed(seed)
-    return torch.rand(like.shape, generator=generator, dtype=torch.float32).to(like.device)
+    generator = torch.Generator(device="cpu").manual_seed(seed)
+    return torch.rand(like.shape, generator=generator, dtype=torch.float32, device="cpu").to(like.device)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from captum_heta.attr.inputs import check_ids
+from captum_heta.checks import check_count, check_seed, check_weight
 from captum_heta.metrics.noise import noisy_embeddings
 from captum_heta.models import LanguageModel
 
@@ -42,10 +43,9 @@ def gaussian_sensitivity(
     """
     lm = LanguageModel(model)
     check_ids(lm, inputs)
-    if not 0 <= noise < math.inf:
-        raise ValueError(f"noise is a part of a standard deviation and must be >= 0 and finite, got {noise}.")
-    if n_draws < 1:
-        raise ValueError(f"n_draws must be at least 1, got {n_draws}.")
+    check_weight("noise", noise)
+    check_count("n_draws", n_draws)
+    check_seed(seed)
     seeds = np.random.SeedSequence(seed).generate_state(n_draws).tolist()
     return torch.stack([_of_prompt(explain, lm, row[None], noise, seeds) for row in inputs])
 
@@ -56,7 +56,8 @@ def _of_prompt(explain: Explain, lm: LanguageModel, ids: Tensor, noise: float, s
     before = explained(explain, ids)
     changes = []
     for seed in seeds:
-        drawn = torch.randn(embeds.shape, generator=torch.Generator().manual_seed(seed)).to(embeds.device)
+        generator = torch.Generator(device="cpu").manual_seed(seed)
+        drawn = torch.randn(embeds.shape, generator=generator, dtype=torch.float32, device="cpu").to(embeds.device)
         with noisy_embeddings(lm.model, ids[0], scale * drawn):
             changes.append((explained(explain, ids) - before).norm())
     length = before.norm()

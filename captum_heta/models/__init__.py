@@ -1,9 +1,24 @@
 """The only part of the package that knows the inside of Hugging Face models."""
 
 from captum_heta.models.causal_lm import CausalLM
+from captum_heta.models.generation import GREEDY, generated
 from captum_heta.models.language_model import LanguageModel
-from captum_heta.models.memory import Batch
+from captum_heta.models.memory import MEMORY_VARIABLE, Batch
+from captum_heta.models.records import record_of
+from captum_heta.models.seeds import seeded
 from captum_heta.models.stages import Stage
 from captum_heta.models.trace import AttentionLayer, Trace
 
-__all__ = ["AttentionLayer", "Batch", "CausalLM", "LanguageModel", "Stage", "Trace"]
+__all__ = [
+    "GREEDY",
+    "MEMORY_VARIABLE",
+    "AttentionLayer",
+    "Batch",
+    "CausalLM",
+    "LanguageModel",
+    "Stage",
+    "Trace",
+    "generated",
+    "record_of",
+    "seeded",
+]

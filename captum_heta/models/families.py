@@ -25,20 +25,21 @@ OUTPUT_PROJECTIONS = (
 )
 
 
-def attention_modules(model: nn.Module) -> dict[int, tuple[nn.Module, nn.Module]]:
-    """The attention module and its output projection, by layer.
+def attention_candidates(model: nn.Module) -> dict[int, list[tuple[nn.Module, nn.Module]]]:
+    """By layer, the modules that may be its attention, each with its output projection.
 
     An attention module knows its place in the cache (``layer_idx``) and has a child of each table above. State-space
-    and linear-attention blocks know their place too, but make no values.
+    and linear-attention blocks know their place too, but make no values. A layer may have a second one that reads an
+    encoder, and is not called for text alone.
     """
-    found: dict[int, tuple[nn.Module, nn.Module]] = {}
+    found: dict[int, list[tuple[nn.Module, nn.Module]]] = {}
     for module in model.modules():
         children = dict(module.named_children())
         projections = [children[name] for name in OUTPUT_PROJECTIONS if name in children]
         values = any(name in children for name in VALUE_PROJECTIONS)
         layer = getattr(module, "layer_idx", None)
         if isinstance(layer, int) and values and projections:
-            found[layer] = (module, projections[0])
+            found.setdefault(layer, []).append((module, projections[0]))
     return dict(sorted(found.items()))
 
 
@@ -74,13 +75,15 @@ def head_weights(projection: nn.Module, size: int, like: Tensor) -> Tensor:
         TypeError: if ``projection`` says nowhere how many inputs it takes.
         ValueError: if its inputs do not divide into heads of ``size``.
     """
-    if type(projection) is Conv1D and not projection.weight.is_meta:
+    hooked = projection._forward_hooks or projection._forward_pre_hooks  # a person's, which may change what it does
+    if type(projection) is Conv1D and not projection.weight.is_meta and not hooked:
         weight = projection.weight  # GPT-2's Conv1D keeps its weight transposed
     elif (
         type(projection) is nn.Linear
         and type(projection.weight) is nn.Parameter  # not a quantized tensor of torchao
         and not projection.weight.is_meta
         and not hasattr(projection, "parametrizations")
+        and not hooked
     ):
         weight = projection.weight.T
     else:

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from captum_heta.models.calls import Call, recorded, replaced_input, replaced_output
+from captum_heta.models.calls import Call, before, recorded, replaced_input, replaced_output
 
 Stage = Callable[[Tensor], Tensor]
 
@@ -36,24 +36,22 @@ def split(predict: Callable[[Tensor], Tensor], layers: nn.ModuleList, embeds: Te
     with torch.no_grad(), recorded(dict(enumerate(layers))) as calls:
         predict(embeds)
 
-    def before(x: Tensor) -> Tensor:
-        def stop(module: nn.Module, arguments: tuple[Any, ...], named: dict[str, Any]) -> None:
+    def below(x: Tensor) -> Tensor:
+        def stop(arguments: tuple[Any, ...], named: dict[str, Any]) -> None:
             raise _Reached(Call(arguments, named).hidden_states)
 
-        handle = layers[0].register_forward_pre_hook(stop, with_kwargs=True)
-        try:
-            predict(x)
-        except _Reached as reached:
-            return reached.states
-        finally:
-            handle.remove()
+        with before(layers[0], stop):
+            try:
+                predict(x)
+            except _Reached as reached:
+                return reached.states
         raise AssertionError("the first layer was not called")
 
     def after(states: Tensor) -> Tensor:
         with replaced_output(layers[-1], states):  # the layers below compute in vain, once
             return predict(embeds)
 
-    return [before, *(_stage(layer, calls[i][0]) for i, layer in enumerate(layers))], after
+    return [below, *(_stage(layer, calls[i][0]) for i, layer in enumerate(layers))], after
 
 
 def _stage(layer: nn.Module, call: Call) -> Stage:

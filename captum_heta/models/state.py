@@ -1,11 +1,14 @@
 """Make a model ready for second derivatives, and give it back as it was."""
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from typing import Any
 
 import torch
 from torch import nn
+
+from captum_heta.models.records import Changes, record_of
+from captum_heta.models.rope import keep_frequencies
 
 
 @contextmanager
@@ -14,86 +17,128 @@ def ready_for_derivatives(model: Any) -> Iterator[None]:
 
     Eval mode because dropout changes Hessian products, frozen parameters because only the inputs are differentiated,
     eager attention because fused kernels have no second derivative and return no weights.
+
+    Raises:
+        TypeError: if the model was made in inference mode, whose weights have no derivatives.
     """
-    with ExitStack() as stack:
+    made = next((name for name, parameter in model.named_parameters() if parameter.is_inference()), None)
+    if made is not None:
+        raise TypeError(
+            f"{type(model).__name__} was made or loaded under torch.inference_mode: its weights (such as {made}) have "
+            "no derivatives. Load it outside of that context; calls under it are no problem."
+        )
+    changes = record_of(model).changes
+    with changes.undone(), ExitStack() as stack:
         # tensors made in a caller's inference mode could not be differentiated
         stack.enter_context(torch.inference_mode(False))
-        stack.enter_context(evaluating(model))
-        stack.enter_context(_frozen(model))
-        stack.enter_context(_eager_attention(model))
-        stack.enter_context(_eager_experts(model))
+        # torch cannot batch products while it looks for anomalies
+        stack.enter_context(torch.autograd.set_detect_anomaly(False))
+        stack.enter_context(uncompiled(model))
+        _evaluate(model, changes)
+        keep_frequencies(model, changes)
+        _freeze(model, changes)
+        _take_eager(model, changes)
         yield
 
 
 @contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
+def evaluating(model: Any) -> Iterator[None]:
     """Eval mode, restored on exit."""
+    changes = record_of(model).changes
+    with changes.undone(), uncompiled(model):
+        _evaluate(model, changes)
+        keep_frequencies(model, changes)
+        yield
+
+
+def uncompiled(model: nn.Module) -> AbstractContextManager:
+    """Within this context what torch.compile has made of a model, or of its parts, runs as it was written.
+
+    Raises:
+        TypeError: if something is compiled and torch is too old to run it otherwise.
+    """
+    compiled = any(
+        # what Module.compile() leaves, what torch.compile(module) makes, and a forward that was compiled: torch has no
+        # public question for it
+        module._compiled_call_impl is not None
+        or hasattr(module, "_orig_mod")
+        or hasattr(vars(module).get("forward"), "_torchdynamo_orig_callable")
+        for module in model.modules()
+    )
+    if not compiled:
+        return nullcontext()
+    if not hasattr(torch.compiler, "set_stance"):  # before torch 2.6
+        raise TypeError(
+            f"{type(model).__name__} is compiled, at least in part, and compiled code has no second derivatives: pass "
+            "the model without torch.compile, or install torch 2.6 or newer."
+        )
+    return torch.compiler.set_stance("force_eager")
+
+
+def _evaluate(model: nn.Module, changes: Changes) -> None:
     # flags of the modules, not of the model: a person may train one part and keep another in eval
     flags = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
+
+    def undo() -> None:
         for module, training in flags:
             module.training = training
 
+    changes.note(undo)
+    model.eval()
 
-@contextmanager
-def _frozen(model: nn.Module) -> Iterator[None]:
+
+def _freeze(model: nn.Module, changes: Changes) -> None:
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    for parameter in trainable:
-        parameter.requires_grad_(False)
-    try:
-        yield
-    finally:
+
+    def undo() -> None:
         for parameter in trainable:
             parameter.requires_grad_(True)
 
-
-@contextmanager
-def _eager_attention(model: Any) -> Iterator[None]:
-    before = _implementations(model.config, "_attn_implementation")
-    if _all_eager(before):
-        yield
-        return
-    _set_attention(model, "eager")
-    try:
-        yield
-    finally:
-        _set_attention(model, before)
+    changes.note(undo)
+    for parameter in trainable:
+        parameter.requires_grad_(False)
 
 
-def _set_attention(model: Any, implementation: str | dict[str, Any]) -> None:
-    # The public setter refuses, with a warning, the classes that do not use transformers' attention interface.
-    # One of them, Falcon, reads this attribute in its forward; the others are eager already.
-    if model._can_set_attn_implementation():
-        model.set_attn_implementation(implementation)
-    else:
-        model.config._attn_implementation = implementation
+# Where configurations keep what transformers' setters set. The setters themselves do not undo what they do: they
+# refuse a None, and a nested answer of their own (`get_experts_implementation`), which they look up by its text.
+_IMPLEMENTATIONS = ("_attn_implementation_internal", "_experts_implementation_internal")
 
 
-@contextmanager
-def _eager_experts(model: Any) -> Iterator[None]:
-    before = _implementations(model.config, "_experts_implementation")
-    if _all_eager(before):
-        yield
-        return
-    model.set_experts_implementation("eager")
-    try:
-        yield
-    finally:
-        model.set_experts_implementation(before)
+def _take_eager(model: Any, changes: Changes) -> None:
+    """Switch attention and experts to transformers' eager code, which has second derivatives."""
+    before = [
+        (config, name, getattr(config, name))
+        for config in _configurations(model)
+        for name in _IMPLEMENTATIONS
+        if hasattr(config, name)
+    ]
+
+    def undo() -> None:
+        for config, name, value in before:
+            setattr(config, name, value)
+
+    changes.note(undo)
+    if any(value not in ("eager", None) for _, name, value in before if name == _IMPLEMENTATIONS[0]):
+        # The public setter refuses, with a warning, the classes that do not use transformers' attention interface.
+        # One of them, Falcon, reads this attribute in its forward; the others are eager already.
+        if model._can_set_attn_implementation():
+            model.set_attn_implementation("eager")
+        else:
+            model.config._attn_implementation = "eager"
+    if any(value not in ("eager", None) for _, name, value in before if name == _IMPLEMENTATIONS[1]):
+        model.set_experts_implementation("eager")
 
 
-def _implementations(config: Any, attribute: str) -> dict[str, Any]:
-    # In the form that transformers' public setters take. It has no public reader for attention, and none for experts
-    # before version 5.1: these attributes are the only way to restore.
-    found: dict[str, Any] = {"": getattr(config, attribute)}
-    for name in config.sub_configs:
-        if getattr(config, name, None) is not None:
-            found[name] = _implementations(getattr(config, name), attribute)
-    return found
+def _configurations(model: nn.Module) -> list[Any]:
+    """The configurations of a model, of its parts, and those inside of these; each once."""
+    found: dict[int, Any] = {}
 
+    def add(config: Any) -> None:
+        if id(config) not in found and hasattr(config, "sub_configs"):
+            found[id(config)] = config
+            for name in config.sub_configs:
+                add(getattr(config, name, None))
 
-def _all_eager(found: dict[str, Any]) -> bool:
-    return all(_all_eager(value) if isinstance(value, dict) else value in ("eager", None) for value in found.values())
+    for module in model.modules():
+        add(getattr(module, "config", None))
+    return list(found.values())

@@ -59,18 +59,20 @@ class Trace:
     Attributes:
         lm: the model.
         embeds: X, (T, d), of the prompt and all outputs but the last.
-        position_ids: (T,).
         log_probs: (K, V), the predictions of the K outputs, at the last K positions.
         layers: the attention of each layer, the first layer first.
         past: the keys and values of each layer.
+        position_ids: (T,), if they are not 0 to T - 1.
+        per_layer: (T, ...), what the layers read of the token ids beside the embeddings.
     """
 
     lm: "CausalLM"
     embeds: Tensor
-    position_ids: Tensor
     log_probs: Tensor
     layers: list[AttentionLayer]
     past: list[KeysValues]
+    position_ids: Tensor | None = None
+    per_layer: Tensor | None = None
     _entering: dict[int, Tensor] = field(default_factory=dict)
 
     @property
@@ -84,21 +86,32 @@ class Trace:
         length = self.embeds.shape[0]
         return torch.arange(length - self.n_outputs, length, device=self.embeds.device)
 
-    def rerun(self, embeds: Tensor, start: int, keep: int) -> Tensor:
-        """Log-probabilities with other embeddings from position ``start`` on.
+    def first_run(self, position: int) -> int:
+        """Where a rerun starts in which ``position`` is the first to differ: there, or at 0 without a valid cache.
 
-        A causal model's positions before ``start`` are not touched by what follows, so they come from the cache.
+        A causal model's positions before it are not touched by what follows, so they come from the cache.
+        """
+        return position if self.lm.attention.reuses_prefix else 0
+
+    def rerun(self, embeds: Tensor, start: int, keep: int, per_layer: Tensor | None = None) -> Tensor:
+        """Log-probabilities with other embeddings from position ``start`` on.
 
         Args:
             embeds: (B, S, d), for positions ``start`` to ``start`` + S.
-            start: the first position that may differ.
+            start: where it starts, as `first_run` says.
             keep: at how many of the last positions to predict.
+            per_layer: (B, S, ...), for models that read token ids beside the embeddings; None for the sequence's own.
 
         Returns:
             (B, keep, V).
         """
-        positions = self.position_ids[start : start + embeds.shape[1]]
-        return self.lm.log_probs(embeds, positions, self._prefix(start), keep)
+        stop = start + embeds.shape[1]
+        if per_layer is None and self.per_layer is not None:
+            per_layer = self.per_layer[start:stop]
+        positions = None if self.position_ids is None else self.position_ids[start:stop]
+        return self.lm.log_probs(
+            embeds, positions, keep=keep, start=start, cache=self._prefix(start), per_layer=per_layer
+        )
 
     def rerun_from(self, layer: int, states: Tensor, start: int, keep: int) -> Tensor:
         """As `rerun`, with other hidden states (1, S, d) entering a layer, and the embeddings as they are."""
@@ -120,7 +133,7 @@ class Trace:
     def entering(self, layer: int) -> Tensor:
         """The hidden states (T, d) that enter a layer."""
         if layer not in self._entering:
-            self._entering[layer] = self.lm.states_entering(layer, self.embeds, self.position_ids)
+            self._entering[layer] = self.lm.states_entering(layer, self)
         return self._entering[layer]
 
     def _prefix(self, length: int) -> Cache | None:

@@ -55,12 +55,17 @@ def semantic_flow(layers: Iterable[AttentionLayer], positions: Tensor, joint: bo
         position.
 
     Raises:
-        ValueError: if no attention head carries anything to a target position.
+        ValueError: if no attention head carries anything to a target position, or something that is not finite.
     """
     flow: Tensor | float = 0.0
     for layer, phi, _ in rollout(layers, positions, joint):
         flow = flow + torch.einsum("khs,hs->ks", phi, layer.value_norms().to(phi.device, phi.dtype))
     total = torch.as_tensor(flow).sum(-1, keepdim=True)
+    if not torch.isfinite(total).all():
+        raise ValueError(
+            "What attention carries to the target is not finite: check the embeddings and weights of the model for NaN "
+            "and infinities, or load it in float32."
+        )
     if not (total > 0).all():
         raise ValueError(
             "No attention head carries anything to the target: all its values or output projections are zero."

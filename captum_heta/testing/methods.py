@@ -95,7 +95,7 @@ def naive_reagent(
     top_k: int,
 ) -> tuple[Tensor, int]:
     """One probe with single tokens as features, and the steps it took."""
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator(device="cpu").manual_seed(seed)
     n = len(ids)
     score = torch.rand(1, n, generator=generator, dtype=torch.float64)[0]
     p = next_probs(model, ids)[output]

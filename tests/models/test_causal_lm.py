@@ -47,7 +47,7 @@ def test_attention_that_is_not_returned_is_an_error_that_says_what_to_do():
     forward = attention.forward
     attention.forward = lambda *args, **kwargs: (forward(*args, **kwargs)[0], None)
     with pytest.raises(
-        RuntimeError, match="LlamaForCausalLM returned no attention weights.*layer 1.*attn_implementation='eager'"
+        TypeError, match=r"LlamaForCausalLM returned no attention weights.*layer\(s\) \[1\].*attn_implementation='eager'"
     ):
         HETA(model).attribute(torch.tensor([[2, 3]]))
 
@@ -55,7 +55,7 @@ def test_attention_that_is_not_returned_is_an_error_that_says_what_to_do():
 def test_trace_keeps_all_values_of_sliding_window_layers():
     lm = CausalLM(tiny_model("mistral", sliding_window=3))
     with lm.ready():
-        trace = lm.trace(lm.embed(torch.arange(8)), torch.arange(8), 1)
+        trace = lm.trace(lm.embed(torch.arange(8)), 1)
         assert all(layer.values.shape == (2, 8, 8) for layer in trace.layers)
         assert whole_attention(trace.layers[0])[0, 7, 4] == 0  # outside the window, and seen to be
 
@@ -63,7 +63,7 @@ def test_trace_keeps_all_values_of_sliding_window_layers():
 def test_log_probs_are_at_least_float32():
     lm = CausalLM(tiny_model("llama").bfloat16())
     with lm.ready():
-        trace = lm.trace(lm.embed(torch.arange(4)), torch.arange(4), 2)
+        trace = lm.trace(lm.embed(torch.arange(4)), 2)
     assert trace.log_probs.dtype == torch.float32
     assert trace.log_probs.shape == (2, lm.vocab_size)
     torch.testing.assert_close(trace.log_probs.exp().sum(-1), torch.ones(2))

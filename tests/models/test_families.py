@@ -3,16 +3,16 @@ import torch
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
-from captum_heta.models.families import attention_modules, head_weights
+from captum_heta.models.families import attention_candidates, head_weights
 from captum_heta.models.trace import AttentionLayer
 from captum_heta.testing.architectures import CONFIGS, tiny_model
 
 
 @pytest.mark.parametrize("name", CONFIGS)
 def test_every_layer_has_one_attention_module(name):
-    found = attention_modules(tiny_model(name))
+    found = attention_candidates(tiny_model(name))
     assert list(found) == [0, 1]
-    assert all("Attention" in type(attention).__name__ for attention, _ in found.values())
+    assert all("Attention" in type(attention).__name__ for ((attention, _),) in found.values())
 
 
 @pytest.mark.parametrize("projection", [nn.Linear(12, 5), Conv1D(5, 12)])

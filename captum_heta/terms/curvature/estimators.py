@@ -60,6 +60,6 @@ def draw_probes(groups: Sequence[Sequence[int]], n_samples: int, embeds: Tensor,
     """
     drawn: dict[int, Tensor] = {}
     for group in groups:
-        signs = 2 * torch.randint(2, (len(group), n_samples, embeds.shape[-1]), generator=generator) - 1
+        signs = 2 * torch.randint(2, (len(group), n_samples, embeds.shape[-1]), generator=generator, device="cpu") - 1
         drawn.update(zip(group, signs.to(embeds.device, embeds.dtype), strict=True))  # CPU draws: devices agree
     return torch.stack([drawn[token] for token in sorted(drawn)], dim=1)

@@ -31,8 +31,8 @@ class Varying:
 
     @property
     def start(self) -> int:
-        """The first position that varies."""
-        return int(self.tokens[0])
+        """The first position that is run: the first that varies, or 0 where the cache cannot be read."""
+        return self.trace.first_run(int(self.tokens[0]))
 
     @property
     def stop(self) -> int:

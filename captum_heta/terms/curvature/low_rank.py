@@ -29,18 +29,23 @@ def low_rank(
         batch: products at a time.
 
     Returns:
-        Eigenvectors (k, m, d) and eigenvalues (k,), k at most twice ``rank``, in float32 or better.
+        Eigenvectors (k, m, d) and eigenvalues (k,), k at most twice ``rank``, in float32 or better. NaN where a product
+        is not finite.
     """
     dtype = torch.promote_types(x.dtype, torch.float32)
     rank = min(rank, x.numel())
     size = -(-rank // BLOCKS)
     basis, images = (torch.empty(0, x.numel(), dtype=dtype, device=x.device) for _ in range(2))
-    new = torch.randn(size, x.numel(), generator=generator, dtype=dtype).to(x.device)  # CPU draws: devices agree
+    new = torch.randn(size, x.numel(), generator=generator, dtype=dtype, device="cpu").to(
+        x.device
+    )  # CPU draws: devices agree
     while True:
         new = _orthonormal(new[: rank - len(basis)], basis)
         products = torch.cat(batch.run(new.view(-1, *x.shape).to(x.dtype), operator)).flatten(1).to(dtype)
         basis, images = torch.cat([basis, new]), torch.cat([images, products])
         new = products - (products @ basis.T) @ basis
+        if not torch.isfinite(images).all():
+            return images.new_full((1, *x.shape), torch.nan), images.new_ones(1)  # no number, and not 0 either
         if len(basis) == rank or new.norm() <= TAIL * images.norm():
             return _decomposed(basis, images, x.shape)
 

@@ -21,8 +21,9 @@ def check_gradients(lm: CausalLM) -> None:
     Raises:
         TypeError: if they differ. bitsandbytes' 4-bit layers lose their gradients on processors with AVX512-BF16.
     """
-    embeds = lm.embed(torch.arange(2, device=lm.device))  # two alike hid a wrong one
-    trace = lm.trace(embeds, torch.arange(2, device=lm.device), 1)
+    ids = torch.arange(2, device=lm.device)  # two alike hid a wrong one
+    embeds = lm.embed(ids)
+    trace = lm.trace(embeds, 1, per_layer=lm.per_layer(ids))
     function = Varying(trace, torch.arange(2, device=lm.device), range(1))
     target = int(trace.log_probs[0].argmax())
     with torch.enable_grad():
@@ -49,10 +50,11 @@ def check_second_derivatives(lm: CausalLM) -> None:
         TypeError: if the product cannot be computed, or points elsewhere.
     """
     name = type(lm.model).__name__
-    embeds = lm.embed(torch.zeros(2, dtype=torch.long, device=lm.device))
-    trace = lm.trace(embeds, torch.arange(2, device=lm.device), 1)
+    ids = torch.zeros(2, dtype=torch.long, device=lm.device)
+    embeds = lm.embed(ids)
+    trace = lm.trace(embeds, 1, per_layer=lm.per_layer(ids))
     function = Varying(trace, torch.arange(2, device=lm.device), range(1))
-    direction = torch.randn(embeds.shape, generator=torch.Generator().manual_seed(0)).to(embeds)
+    direction = _direction(embeds)
     direction = direction * _STEP * embeds.norm() / direction.norm()
     target = int(trace.log_probs[0].argmax())
     with torch.enable_grad():
@@ -73,3 +75,8 @@ def check_second_derivatives(lm: CausalLM) -> None:
             f"The second derivatives of {name} are wrong: a Hessian product and the difference of two gradients have a "
             f"cosine of {agreement.item():.2f} and a ratio of {size.item():.2f}, where 1 and 1 are right. {_ADVICE}"
         )
+
+
+def _direction(embeds: torch.Tensor) -> torch.Tensor:
+    generator = torch.Generator(device="cpu").manual_seed(0)
+    return torch.randn(embeds.shape, generator=generator, dtype=torch.float32, device="cpu").to(embeds)

@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from captum_heta.checks import check_count, check_part, check_seed
 from captum_heta.features import Features
-from captum_heta.models import Batch, Stage, Trace
+from captum_heta.models import MEMORY_VARIABLE, Batch, Stage, Trace
 from captum_heta.terms.curvature.estimators import draw_probes, exact_block_norms, factored_block_norms
 from captum_heta.terms.curvature.function import Varying
 from captum_heta.terms.curvature.layerwise import Chain
@@ -51,12 +52,13 @@ class CurvatureOptions:
     def __post_init__(self) -> None:
         if self.mode not in MODES:
             raise ValueError(f"curvature must be one of {', '.join(MODES)}, got {self.mode!r}.")
-        for name in ("n_samples", "rank", "window", "last_n_layers"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"{name} must be at least 1, got {value}.")
-        if not 0 <= self.overlap < 1:
-            raise ValueError(f"overlap is the share of a window and must be in [0, 1), got {self.overlap}.")
+        check_count("n_samples", self.n_samples)
+        check_count("rank", self.rank)
+        for name in ("window", "last_n_layers"):
+            if getattr(self, name) is not None:
+                check_count(name, getattr(self, name))
+        check_part("overlap", self.overlap, "a window", zero=True)
+        check_seed(self.seed)
 
 
 def curvature(
@@ -121,7 +123,7 @@ class _Estimate:
     generator: torch.Generator = field(init=False)
 
     def __post_init__(self) -> None:
-        self.generator = torch.Generator().manual_seed(self.options.seed)
+        self.generator = torch.Generator(device="cpu").manual_seed(self.options.seed)
 
     def run(self) -> Estimates:
         mode = self.options.mode
@@ -172,7 +174,7 @@ class _Estimate:
             transposed = jacobian_transposed(log_probs, chain.top)
             roots = log_probs.detach().div(2).exp()
             # a byte each: with many outputs there are rank * K * V of them
-            signs = torch.randint(2, (rank, *roots.shape), generator=self.generator, dtype=torch.int8)
+            signs = torch.randint(2, (rank, *roots.shape), generator=self.generator, dtype=torch.int8, device="cpu")
 
             def gradients(rows: Tensor) -> Tensor:
                 return chain.pulled_back(transposed((2 * rows - 1).to(roots) * roots))
@@ -189,7 +191,19 @@ class _Estimate:
         """The function of x as stages and a last one, whose graph is kept; and how many products at once."""
         if function.graph_fits():
             return Chain([], x), function.log_probs, self.batch
-        stages, last = function.stages()
+        stages, predict = function.stages()
+        expected = self.trace.log_probs[self.outputs.start : self.outputs.stop]
+
+        def last(states: Tensor) -> Tensor:
+            found = predict(states)
+            if not self.trace.lm.findings.agree(expected, found.detach().to(expected)):
+                raise RuntimeError(
+                    f"{type(self.trace.lm.model).__name__} predicts something else when its layers are run one by one: "
+                    "they read more than their arguments, or hooks on all modules are in force. Set "
+                    f"{MEMORY_VARIABLE} so high that its graph is kept whole."
+                )
+            return found
+
         # every batch makes the graphs of all layers anew: more products in one
         batch = self.batch.at_least(self.trace.lm.layer_rows(function.stop - function.start))
         return Chain(stages, x), last, batch
@@ -221,4 +235,5 @@ class _Estimate:
         return sum(self.options.rank * self._suffix(names) for names in windows)
 
     def _suffix(self, names: list[int]) -> int:
-        return int(self.trace.output_positions[self.outputs[-1]]) + 1 - self.features.groups[names[0]][0]
+        first = self.trace.first_run(self.features.groups[names[0]][0])
+        return int(self.trace.output_positions[self.outputs[-1]]) + 1 - first

@@ -1,0 +1,30 @@
+"""What a model goes on with."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from captum_heta.models.records import record_of
+from captum_heta.models.state import evaluating
+
+# As Captum generates where nothing else is said: greedily.
+GREEDY = {"max_new_tokens": 25, "do_sample": False, "temperature": None, "top_p": None, "top_k": None}
+
+
+def generated(model: Any, ids: Tensor, **arguments: Any) -> Tensor:
+    """The tokens (K,) that a model generates after a prompt (1, n), in eval mode and with the whole prompt attended to.
+
+    Without an attention mask transformers would leave out what looks like padding, often the token of the beginning.
+
+    Args:
+        model: a causal language model of transformers, which is left as it is found.
+        ids: the prompt, wherever it is.
+        **arguments: of ``model.generate``.
+    """
+    ids = ids.to(model.device)
+    record = record_of(model)
+    with record.lock, record.restored(model), torch.no_grad(), evaluating(model):
+        found = model.generate(ids, attention_mask=torch.ones_like(ids), **arguments)
+    whole = found if isinstance(found, Tensor) else found.sequences  # with return_dict_in_generate
+    return whole[0, ids.shape[1] :].cpu()
