@@ -15,7 +15,6 @@ from captum_heta.inputs import ChatInput
 from captum_heta.models import GREEDY, generated
 from captum_heta.text import NO_OFFSETS, sentence_spans, spans_of_ids, token_spans, value_spans
 
-
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure

@@ -157,4 +157,6 @@ def _attributed(
     if tuple(scores.shape) != (len(inp.values),):
         raise ValueError(f"expected a score for each of the {len(inp.values)} features, got {tuple(scores.shape)}.")
     labels = [tokenizer.decode(token) for token in outputs[:, None]]
-    return LLMAttributionResult(input_tokens=[str(value) for value in inp.values], output_tokens=labels, seq_attr=scores, inp=inp)
+    return LLMAttributionResult(
+        input_tokens=[str(value) for value in inp.values], output_tokens=labels, seq_attr=scores, inp=inp
+    )

@@ -149,7 +149,13 @@ class AttentionFindings:
             recorded({layer: module for layer, (module, _) in modules.items()}) as calls,
             recorded(projections) as mixed,
         ):
-            whole = lm.log_probs(embeds, keep=LENGTH, cache=cache, per_layer=per_layer)[0]
+            try:
+                whole = lm.log_probs(embeds, keep=LENGTH, cache=cache, per_layer=per_layer)[0]
+            except (ValueError, TypeError, AttributeError, IndexError, NotImplementedError) as error:
+                raise UnfitModelError(
+                    f"{self.name} cannot be given a plain cache of keys and values, which HETA reads the values from "
+                    f"({type(error).__name__}: {error}): it keeps a state of another kind. {_WITHOUT_ATTENTION}"
+                ) from error
         past = [(keys, values) for keys, values, *_ in cache]
         if len(past) < len(modules) or any(
             values is None or values.ndim != 4 or values.shape[-2] != LENGTH for _, values in past

@@ -131,7 +131,7 @@ def attention_weights(
     Args:
         module: an attention module of transformers, which returns (output, weights, ...).
         call: what it was called with.
-        past: the keys and values of each layer.
+        past: the keys and values of each layer; none for a pass without a cache.
         start: how many positions were in the cache then.
 
     Returns:
@@ -139,7 +139,9 @@ def attention_weights(
     """
 
     def fresh(value: Any) -> Any:  # the cache of the call has grown since
-        return prefix_cache(past, start) if isinstance(value, Cache) else value
+        if not isinstance(value, Cache):
+            return value
+        return prefix_cache(past, start) if past else None
 
     named = {name: fresh(value) for name, value in call.named.items()}
     if "output_attentions" in inspect.signature(module.forward).parameters:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +15,7 @@ from captum_heta.models.families import OUTPUT_PROJECTIONS, VALUE_PROJECTIONS, a
 from captum_heta.models.language_model import LanguageModel
 from captum_heta.models.memory import graph_fits, layer_rows, query_rows
 from captum_heta.models.stages import Stage, split
-from captum_heta.models.state import ready_for_derivatives
+from captum_heta.models.state import evaluating, ready_for_derivatives
 from captum_heta.models.trace import AttentionLayer, KeysValues, Trace
 
 
@@ -28,6 +28,8 @@ class CausalLM(LanguageModel):
     Raises:
         TypeError: if ``model`` is no such model, is an encoder-decoder, or has layers without attention.
     """
+
+    compared_with_ids: ClassVar[tuple[str, ...]] = ("embeddings", "prefix")
 
     def __init__(self, model: Any) -> None:
         super().__init__(model)
@@ -61,11 +63,13 @@ class CausalLM(LanguageModel):
         Raises:
             TypeError: on entry, if the model does something that would make the numbers wrong; says what.
         """
-        with ready_for_derivatives(self.model):
+        with evaluating(self.model):
+            # as a person runs it: its fast attention may see what its eager attention does not
             self.findings.begin()
             self.findings.check_ids()
-            self.attention.check()
-            yield
+            with ready_for_derivatives(self.model):
+                self.attention.check()
+                yield
 
     @torch.no_grad()
     def trace(

@@ -3,7 +3,7 @@
 import itertools
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -28,6 +28,9 @@ class LanguageModel:
     Raises:
         TypeError: if ``model`` is no such model.
     """
+
+    # what findings compare with predictions by token ids, which are made before the model is changed for it
+    compared_with_ids: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, model: Any) -> None:
         model = getattr(model, "_orig_mod", model)  # where torch.compile keeps what it was given

@@ -7,6 +7,8 @@ from typing import Any, TypeVar
 
 import torch
 
+from captum_heta.models.configs import most_heads
+
 Rows = TypeVar("Rows", Sequence[Any], torch.Tensor)
 Result = TypeVar("Result")
 
@@ -44,7 +46,7 @@ def batch_size(model: Any, device: torch.device, length: int, keep: int, product
     """
     config = model.config.get_text_config()
     width, layers = config.hidden_size, config.num_hidden_layers
-    attention = getattr(config, "num_attention_heads", 0) * length * length  # none in state-space models
+    attention = most_heads(config) * length * length
     # per row: residual stream and MLP of one layer, its attention, the logits, and the cache of all layers;
     # a product walks the graph of a gradient, with several such tensors alive at a time
     forward = 12 * width * length + 3 * attention + 3 * keep * config.vocab_size + 2 * layers * width * length
@@ -59,7 +61,7 @@ def graph_fits(model: Any, device: torch.device, length: int) -> bool:
     Its size was measured with GPT-2 in float32, whose activation function leaves more behind than most.
     """
     config = model.config.get_text_config()
-    numbers = 140 * config.hidden_size * length + 5 * config.num_attention_heads * length * length
+    numbers = 140 * config.hidden_size * length + 5 * most_heads(config) * length * length
     most = _GRAPHS * budget(device)
     return config.num_hidden_layers * numbers * model.get_input_embeddings().weight.element_size() <= most
 
@@ -67,14 +69,14 @@ def graph_fits(model: Any, device: torch.device, length: int) -> bool:
 def layer_rows(model: Any, device: torch.device, length: int) -> int:
     """How many Hessian products at once when the graph is made layer by layer."""
     config = model.config.get_text_config()
-    numbers = 100 * config.hidden_size * length + 8 * config.num_attention_heads * length * length
+    numbers = 100 * config.hidden_size * length + 8 * most_heads(config) * length * length
     return max(1, _GRAPHS * budget(device) // (numbers * model.get_input_embeddings().weight.element_size()))
 
 
 def query_rows(model: Any, device: torch.device, length: int) -> int:
     """How many queries at once keep one layer's attention over ``length`` keys within the budget."""
     # weights, scores before them and the mask, in float32 or better
-    return max(1, budget(device) // (3 * 4 * model.config.get_text_config().num_attention_heads * length))
+    return max(1, budget(device) // (3 * 4 * max(1, most_heads(model.config.get_text_config())) * length))
 
 
 class Batch:

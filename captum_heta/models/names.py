@@ -68,5 +68,8 @@ def _inner(model: Any) -> Any:
     """What a model hands on to, what it does not know itself; None if it is not known what that is."""
     if hasattr(model, "peft_config") and hasattr(model, "get_base_model"):
         return model.get_base_model()
-    base = getattr(model, "base_model", None)  # transformers' body below the head
-    return base if isinstance(base, torch.nn.Module) and base is not model else None
+    # transformers' body below the head, and the text model in a body that reads pictures too
+    for inner in (getattr(model, "base_model", None), getattr(model, "language_model", None)):
+        if isinstance(inner, torch.nn.Module) and inner is not model:
+            return inner
+    return None

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from captum_heta.models.configs import layer_configs
 from captum_heta.models.records import Changes
 
 _LONGROPE, _DYNAMIC, _LINEAR = "longrope", "dynamic", "linear"
@@ -23,8 +24,11 @@ class Lengths:
     """
 
     def __init__(self, config: Any) -> None:
-        self._positions: int | None = getattr(config, "max_position_embeddings", None)
-        self._parameters = _rope_parameters(config)
+        layers = layer_configs(config)
+        positions = [getattr(layer, "max_position_embeddings", None) for layer in layers]
+        known = [count for count in positions if isinstance(count, int) and count > 0]  # XLNet has -1
+        self._positions: int | None = min(known, default=None)
+        self._parameters = [parameters for layer in layers for parameters in _rope_parameters(layer)]
 
     def regime(self, length: int) -> int:
         """A number that is the same for lengths at which the model has the same frequencies; 0 for short texts."""

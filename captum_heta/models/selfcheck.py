@@ -14,6 +14,7 @@ from torch import Tensor
 
 from captum_heta.models.records import record_of
 from captum_heta.models.rope import keep_frequencies
+from captum_heta.models.state import implementations
 
 if TYPE_CHECKING:
     from captum_heta.models.language_model import LanguageModel
@@ -70,10 +71,11 @@ class Findings:
     def begin(self) -> None:
         """Look whether the answers are still those of the model as it is now."""
         record = record_of(self.lm.model)
-        key = self.name, self.lm.model.dtype, repr(self.lm.model.config.to_dict())
+        key = self.name, self.lm.model.dtype, implementations(self.lm.model), repr(self.lm.model.config.to_dict())
         if key not in record.findings:
             record.findings.clear()
             record.findings[key] = {}
+            self.__dict__.pop("by_ids", None)
         self._answers: dict[str, Any] = record.findings[key]
 
     def answer(self, question: str, check: Callable[[], Any]) -> Any:
@@ -85,6 +87,8 @@ class Findings:
     def check_ids(self) -> None:
         """Raise TypeError unless it predicts a token after each token, from that one and those before it."""
         self.answer("causal", lambda: self.by_ids is not None)
+        if any(question not in self._answers for question in self.lm.compared_with_ids):
+            assert self.by_ids is not None  # made now, before anything is changed of the model
 
     @cached_property
     def ids(self) -> Tensor:

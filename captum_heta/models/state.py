@@ -106,12 +106,7 @@ _IMPLEMENTATIONS = ("_attn_implementation_internal", "_experts_implementation_in
 
 def _take_eager(model: Any, changes: Changes) -> None:
     """Switch attention and experts to transformers' eager code, which has second derivatives."""
-    before = [
-        (config, name, getattr(config, name))
-        for config in _configurations(model)
-        for name in _IMPLEMENTATIONS
-        if hasattr(config, name)
-    ]
+    before = _implementations(model)
 
     def undo() -> None:
         for config, name, value in before:
@@ -127,6 +122,21 @@ def _take_eager(model: Any, changes: Changes) -> None:
             model.config._attn_implementation = "eager"
     if any(value not in ("eager", None) for _, name, value in before if name == _IMPLEMENTATIONS[1]):
         model.set_experts_implementation("eager")
+
+
+def implementations(model: nn.Module) -> tuple[Any, ...]:
+    """Which code attention and experts of a model and its parts run, to tell whether it is still the same."""
+    return tuple(value for _, _, value in _implementations(model))
+
+
+def _implementations(model: nn.Module) -> list[tuple[Any, str, Any]]:
+    """Configuration, attribute and value."""
+    return [
+        (config, name, getattr(config, name))
+        for config in _configurations(model)
+        for name in _IMPLEMENTATIONS
+        if hasattr(config, name)
+    ]
 
 
 def _configurations(model: nn.Module) -> list[Any]:

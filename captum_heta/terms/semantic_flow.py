@@ -57,10 +57,12 @@ def semantic_flow(layers: Iterable[AttentionLayer], positions: Tensor, joint: bo
     Raises:
         ValueError: if no attention head carries anything to a target position, or something that is not finite.
     """
-    flow: Tensor | float = 0.0
-    for layer, phi, _ in rollout(layers, positions, joint):
-        flow = flow + torch.einsum("khs,hs->ks", phi, layer.value_norms().to(phi.device, phi.dtype))
-    total = torch.as_tensor(flow).sum(-1, keepdim=True)
+    parts = [
+        torch.einsum("khs,hs->ks", phi, layer.value_norms().to(phi.device, phi.dtype))
+        for layer, phi, _ in rollout(layers, positions, joint)
+    ]
+    flow = torch.stack(parts).sum(0)
+    total = flow.sum(-1, keepdim=True)
     if not torch.isfinite(total).all():
         raise ValueError(
             "What attention carries to the target is not finite: check the embeddings and weights of the model for NaN "
