@@ -24,6 +24,15 @@ def check_count(name: str, value: Any, least: int = 1) -> int:
     return number
 
 
+def check_batch_size(value: Any) -> None:
+    """Raise ValueError unless ``perturbations_per_eval`` is a whole number of at least 1, or None."""
+    if value is not None:
+        try:
+            check_count("perturbations_per_eval", value)
+        except ValueError as error:
+            raise ValueError(f"{error} None fits it to a memory budget.") from None
+
+
 def check_seed(value: Any) -> int:
     """A seed as an int.
 

@@ -58,8 +58,8 @@ def _white_space(text: str, start: int, most: int) -> int:
 def spans_of_ids(ids: Sequence[int], tokenizer: Any) -> tuple[str, list[Span]]:
     """The text of token ids, and the characters [start, end) of each as in `token_spans`.
 
-    It is the text that the tokenizer makes these ids of, special tokens that it does not add itself included. Where there
-    is no such text, that of the tokens without the special ones.
+    It is the text that the tokenizer makes these ids of, special tokens that it does not add itself included. Where
+    there is no such text, that of the tokens without the special ones.
     """
     plain, whole = (
         tokenizer.decode(ids, skip_special_tokens=skip, clean_up_tokenization_spaces=False) for skip in (True, False)
@@ -158,14 +158,17 @@ def value_spans(inp: TextTemplateInput) -> list[list[Span]]:
                 continue
             if rendered.replace(opening, "").replace(closing, "") == text:
                 found = marked_spans(rendered, opening, closing)
-                break
+                # a template may leave out a text, but one that shows no mark may also have made something else of it
+                if found or type(marked) is str:
+                    break
+                found = None
         if found is None and text.count(str(value)) == 1:
             start = text.index(str(value))
             found = [(start, start + len(str(value)))]
         if found is None:
             raise ValueError(
-                f"The template does not show where its value {value!r} is in the prompt. Use a template that inserts its "
-                "values as they are."
+                f"The template does not show where its value {value!r} is in the prompt. Use a template that inserts "
+                "its values as they are."
             )
         spans.append(found)
     return spans
@@ -179,7 +182,10 @@ def _marked(value: Any, opening: str, closing: str) -> list[Any]:
         """Numbers cannot hold marks, and a width would count them: they are put around what is written."""
 
         def __format__(self, form: str) -> str:
-            return f"{opening}{format(value, form)}{closing}"
+            written = format(value, form)
+            core = str(value) if str(value) in written else written.strip()
+            before, _, after = written.partition(core)  # what fills a width is not the value's
+            return f"{before}{opening}{core}{closing}{after}"
 
         def __str__(self) -> str:
             return f"{opening}{value!s}{closing}"

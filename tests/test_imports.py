@@ -29,6 +29,7 @@ ORDER = [
     "datasets",
     "shading",
     "text",
+    "checks",
     "testing",
 ]
 FILES = sorted(path for path in ROOT.rglob("*.py") if path != ROOT / "__init__.py")

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from captum_heta.attr._captum import NullProgress, progress
 from captum_heta.attr.base import OutputAttributions, PromptAttribution
-from captum_heta.checks import check_count, check_seed, check_weight
+from captum_heta.checks import check_batch_size, check_count, check_seed, check_weight
 from captum_heta.features import Features
 from captum_heta.models import Batch
 
@@ -67,8 +67,7 @@ class ContextCite(PromptAttribution):
         check_count("n_samples", n_samples)
         check_weight("alpha", alpha)
         check_seed(seed)
-        if perturbations_per_eval is not None:
-            check_count("perturbations_per_eval", perturbations_per_eval)
+        check_batch_size(perturbations_per_eval)
         size = perturbations_per_eval or self._lm.batch_size(len(input_ids) + len(outputs), len(outputs))
         batch = Batch(size, chosen=perturbations_per_eval is not None)
         generator = torch.Generator(device="cpu").manual_seed(seed)

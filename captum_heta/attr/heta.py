@@ -22,7 +22,7 @@ from captum_heta.attr.inputs import (
     prompts,
     targets,
 )
-from captum_heta.checks import check_count, check_weight
+from captum_heta.checks import check_batch_size, check_count, check_weight
 from captum_heta.features import Features
 from captum_heta.models import Batch, CausalLM
 from captum_heta.terms import (
@@ -67,8 +67,7 @@ class _Options:
         check_weight("beta", self.beta)
         check_weight("gamma", self.gamma)
         check_count("num_trials", self.num_trials)
-        if self.perturbations_per_eval is not None:
-            check_count("perturbations_per_eval", self.perturbations_per_eval)
+        check_batch_size(self.perturbations_per_eval)
 
 
 def _options(

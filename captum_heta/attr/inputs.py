@@ -106,7 +106,7 @@ def check_predictions(lm: LanguageModel, log_probs: Tensor, outputs: Tensor) -> 
     """
     if log_probs.isnan().any():
         raise RuntimeError(
-            f"{type(lm.model).__name__} in {lm.model.dtype} predicts NaN after this prompt: check its embeddings and "
+            f"{type(lm.model).__name__} in {lm.dtype} predicts NaN after this prompt: check its embeddings and "
             "weights for NaN and infinities, or load it in float32."
         )
     found = log_probs.gather(1, outputs[:, None])[:, 0]

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from captum_heta.attr.base import OutputAttributions, PromptAttribution, attributions
-from captum_heta.checks import check_count
+from captum_heta.checks import check_batch_size
 from captum_heta.features import Features
 from captum_heta.models import Batch
 
@@ -58,8 +58,7 @@ class TDD(PromptAttribution):
         self._checked(input_ids, outputs, read=len(outputs) - 1)
         if direction not in DIRECTIONS:
             raise ValueError(f"direction must be one of {', '.join(DIRECTIONS)}, got {direction!r}.")
-        if perturbations_per_eval is not None:
-            check_count("perturbations_per_eval", perturbations_per_eval)
+        check_batch_size(perturbations_per_eval)
         foils = _foils(alternatives, outputs)
         with self._lm.lock, self._lm.restored(), self._lm.evaluating():
             ids = torch.cat([input_ids, outputs[:-1]])

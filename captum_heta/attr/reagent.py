@@ -7,7 +7,7 @@ from torch import Tensor
 
 from captum_heta.attr._captum import NullProgress, progress
 from captum_heta.attr.base import OutputAttributions, PromptAttribution
-from captum_heta.checks import check_count, check_part, check_seed
+from captum_heta.checks import check_batch_size, check_count, check_part, check_seed
 from captum_heta.features import Features
 from captum_heta.models import Batch
 
@@ -74,8 +74,7 @@ class ReAGent(PromptAttribution):
         for name, count in counts.items():
             check_count(name, count)
         check_seed(seed)
-        if perturbations_per_eval is not None:
-            check_count("perturbations_per_eval", perturbations_per_eval)
+        check_batch_size(perturbations_per_eval)
         size = perturbations_per_eval or self._lm.batch_size(len(input_ids) + len(outputs), 1)
         batch = Batch(size, chosen=perturbations_per_eval is not None)
         rows, log_probs = [], []

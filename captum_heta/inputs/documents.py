@@ -185,8 +185,9 @@ class _ChatPrompt:
                 self.written = written
                 return
         raise ValueError(
-            f"{type(tokenizer).__name__} puts special tokens around text that its chat template does not write, so that "
-            "the chat cannot be passed as text. Make the chat template begin with them, or the tokenizer not add them."
+            f"{type(tokenizer).__name__} puts special tokens around text that its chat template does not write, so "
+            "that the chat cannot be passed as text. Make the chat template begin with them, or the tokenizer not add "
+            "them."
         )
 
     def __call__(self, documents: str) -> str:

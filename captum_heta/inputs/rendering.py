@@ -75,6 +75,7 @@ class ChatRenderer:
         self.tokenizer, self.args = tokenizer, args | {"add_generation_prompt": add_generation_prompt}
 
     def __call__(self, messages: Sequence[Message]) -> str:
+        """The text of a chat."""
         try:
             return self._rendered(messages)
         except _TEMPLATE_ERRORS as error:

@@ -44,11 +44,10 @@ def gated_log_probs(model: Any, perturbations_per_eval: int | None = None) -> Ca
         check_length(lm, ids.shape[1])
         if gates.shape != ids.shape:
             raise ValueError(f"There must be one gate a token, {tuple(ids.shape)}, got {tuple(gates.shape)}.")
-        positions = torch.arange(ids.shape[1], device=ids.device)
 
         def log_probs(rows: Tensor) -> Tensor:
             embeds = lm.embed(ids[rows])
-            return lm.log_probs_of_embeddings(embeds * gates[rows, :, None].to(embeds), positions)
+            return lm.log_probs_of_embeddings(embeds * gates[rows, :, None].to(embeds), None)
 
         with lm.lock, lm.restored(), lm.evaluating():
             rows = torch.arange(len(ids), device=ids.device)

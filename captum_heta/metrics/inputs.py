@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from captum_heta.attr.inputs import Prompt, check_length, prompts
-from captum_heta.checks import check_count
+from captum_heta.checks import check_batch_size
 from captum_heta.models import Batch, LanguageModel
 
 
@@ -81,8 +81,7 @@ def batch_of(lm: LanguageModel, length: int, size: int | None) -> Batch:
     Raises:
         ValueError: if ``size`` is less than 1.
     """
-    if size is not None:
-        check_count("perturbations_per_eval", size)
+    check_batch_size(size)
     return Batch(size or lm.batch_size(length, 1), chosen=size is not None)
 
 

@@ -153,7 +153,7 @@ class _Metric:
         check_count("n_draws", n_draws)
         check_seed(seed)
         if retain is not None:
-            check_part("retain", retain, "the elements, which is kept,")
+            check_part("retain", retain, "the elements")
         self.removes, self.quality, self.n_draws, self.seed = removes, quality, n_draws, seed
         self.retain, self.relative = retain, relative
 

@@ -153,7 +153,7 @@ class CausalLM(LanguageModel):
 
     @property
     def _layers(self) -> nn.ModuleList | None:
-        return decoder_layers(self.model, self.attention.modules)
+        return decoder_layers(self.model, {layer: some[0] for layer, some in self.attention.candidates.items()})
 
     def _layer(self, layer: int) -> nn.Module:
         layers = self._layers

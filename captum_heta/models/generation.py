@@ -22,7 +22,7 @@ def generated(model: Any, ids: Tensor, **arguments: Any) -> Tensor:
         ids: the prompt, wherever it is.
         **arguments: of ``model.generate``.
     """
-    ids = ids.to(model.device)
+    ids = ids.to(getattr(model, "device", ids.device))
     record = record_of(model)
     with record.lock, record.restored(model), torch.no_grad(), evaluating(model):
         found = model.generate(ids, attention_mask=torch.ones_like(ids), **arguments)

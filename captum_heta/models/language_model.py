@@ -63,6 +63,11 @@ class LanguageModel:
         return torch.device(getattr(hook, "execution_device", None) or embeddings.weight.device)
 
     @property
+    def dtype(self) -> torch.dtype:
+        """The precision of its input embeddings."""
+        return self.model.get_input_embeddings().weight.dtype
+
+    @property
     def max_positions(self) -> int | None:
         """The longest text that it can read; None for no limit."""
         return self.lengths.limit
@@ -70,7 +75,7 @@ class LanguageModel:
     @property
     def n_predicted(self) -> int:
         """How many tokens its head predicts."""
-        head = self.model.get_output_embeddings()
+        head = self.model.get_output_embeddings() if hasattr(self.model, "get_output_embeddings") else None
         rows = getattr(head, "out_features", None) or getattr(getattr(head, "weight", None), "shape", [None])[0]
         return min(self.vocab_size, rows) if isinstance(rows, int) else self.vocab_size
 

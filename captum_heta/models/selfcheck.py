@@ -71,7 +71,9 @@ class Findings:
     def begin(self) -> None:
         """Look whether the answers are still those of the model as it is now."""
         record = record_of(self.lm.model)
-        key = self.name, self.lm.model.dtype, implementations(self.lm.model), repr(self.lm.model.config.to_dict())
+        config = self.lm.model.config
+        written = repr(config.to_dict()) if hasattr(config, "to_dict") else ""
+        key = self.name, self.lm.dtype, implementations(self.lm.model), written
         if key not in record.findings:
             record.findings.clear()
             record.findings[key] = {}
@@ -207,7 +209,7 @@ class Findings:
 
     def _tolerance(self) -> float:
         coarse = self.quantized or torch.is_autocast_enabled(self.lm.device.type)
-        return _TOLERANCES.get(torch.bfloat16 if coarse else self.lm.model.dtype, _TOLERANCES[torch.bfloat16])
+        return _TOLERANCES.get(torch.bfloat16 if coarse else self.lm.dtype, _TOLERANCES[torch.bfloat16])
 
     @property
     def quantized(self) -> bool:

@@ -171,19 +171,10 @@ def _fields(config_class: Any) -> set[str]:
     return set(inspect.signature(config_class.__init__).parameters)
 
 
-_SECTIONS = {
-    "text_config": {"rope_parameters": {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [2, 1, 1]}}
-}
-_HALF = {
-    "text_config": {
-        "rope_parameters": {
-            "rope_type": "default",
-            "rope_theta": 1e4,
-            "partial_rotary_factor": 0.5,
-            "mrope_section": [1, 1, 0],
-        }
-    }
-}
+_ROPE = {"rope_type": "default", "rope_theta": 1e4}
+_SECTIONS = {"text_config": {"rope_parameters": {**_ROPE, "mrope_section": [2, 1, 1]}}}
+_HALF = {"text_config": {"rope_parameters": {**_ROPE, "partial_rotary_factor": 0.5, "mrope_section": [1, 1, 0]}}}
+_WITH_SECTIONS = "glm46v glm4v glm_ocr glmga paddleocr_vl qwen2_5_omni_thinker qwen2_5_vl qwen2_vl"
 # What a type needs beside the shared sizes, or has otherwise; ... leaves the type's own default.
 _SPECIAL: dict[str, dict[str, Any]] = {
     "bamba": {"attn_layer_indices": [1]},
@@ -196,9 +187,7 @@ _SPECIAL: dict[str, dict[str, Any]] = {
     "zaya": {"num_experts_per_tok": 1},
     "lfm2_moe": {"layer_types": ["conv", "full_attention"]},
     "longcat_flash": {"head_dim": 4},
-    **dict.fromkeys(
-        "glm46v glm4v glm_ocr glmga paddleocr_vl qwen2_5_omni_thinker qwen2_5_vl qwen2_vl".split(), _SECTIONS
-    ),
+    **dict.fromkeys(_WITH_SECTIONS.split(), _SECTIONS),
     "glm4v_moe": _HALF,
     "gemma3n_text": {"layer_types": ["sliding_attention", "full_attention"], "activation_sparsity_pattern": None},
 }

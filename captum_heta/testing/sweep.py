@@ -1,4 +1,4 @@
-"""``python -m captum_heta.testing.sweep``: every model type of the installed transformers, and whether HETA is right on it.
+"""``python -m captum_heta.testing.sweep``: how HETA does on every model type of the installed transformers.
 
 A tiny model of each is explained and compared with a reference that shares no code with the package: whole passes by
 token ids, without a cache, in which the embeddings are replaced from outside.
@@ -105,7 +105,7 @@ def _others(model: Any) -> str:
     """Whether other methods give numbers, and the model's own probability."""
     ids, found = _ids(), []
     for method in (NormXLogit, TDD, ReAGent):
-        options = {"n_probes": 1, "max_steps": 2} if method is ReAGent else {}
+        options: dict[str, Any] = {"n_probes": 1, "max_steps": 2} if method is ReAGent else {}
         try:
             with torch.no_grad(), warnings.catch_warnings():
                 warnings.simplefilter("ignore")

@@ -252,8 +252,8 @@ def test_a_model_without_attention_and_in_train_mode(metric):
     ("changes", "message"),
     [
         ({"n_draws": 0}, "n_draws must be at least 1, got 0"),
-        ({"retain": 0.0}, r"retain is the part that is kept and must be in \(0, 1\), or None, got 0.0"),
-        ({"retain": 1.0}, r"retain is the part that is kept and must be in \(0, 1\), or None, got 1.0"),
+        ({"retain": 0.0}, r"retain is a part of the elements and must be in \(0, 1\), got 0.0"),
+        ({"retain": 1.0}, r"retain is a part of the elements and must be in \(0, 1\), got 1.0"),
         ({"perturbations_per_eval": 0}, "perturbations_per_eval must be at least 1, got 0. None fits"),
         ({"attributions": torch.ones(2)}, r"attributions must be a tensor of the inputs' shape \(1, 2\), got \(2,\)"),
         ({"attributions": [[1, 2]]}, "attributions must be a tensor .* got list"),

@@ -47,7 +47,8 @@ def test_attention_that_is_not_returned_is_an_error_that_says_what_to_do():
     forward = attention.forward
     attention.forward = lambda *args, **kwargs: (forward(*args, **kwargs)[0], None)
     with pytest.raises(
-        TypeError, match=r"LlamaForCausalLM returned no attention weights.*layer\(s\) \[1\].*attn_implementation='eager'"
+        TypeError,
+        match=r"LlamaForCausalLM returned no attention weights.*layer\(s\) \[1\].*attn_implementation='eager'",
     ):
         HETA(model).attribute(torch.tensor([[2, 3]]))
 
