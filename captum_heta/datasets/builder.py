@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from captum_heta.checks import check_count, check_seed
 from captum_heta.datasets.example import Example
 from captum_heta.datasets.questions import question_prompt
 from captum_heta.datasets.records import Record, of_rows
@@ -38,16 +39,15 @@ def build_curated(
 
     Raises:
         TypeError: if ``passages`` is one text.
-        ValueError: if a passage is blank, a record is not of this form or its support lacks the answer, or there are
-            fewer than ``n`` pairs.
+        ValueError: if ``n`` or ``seed`` is no such number, a passage is blank, a record is not of this form or its
+            support lacks the answer, or there are fewer than ``n`` pairs.
     """
     if isinstance(passages, str):
         raise TypeError("passages must be a list of texts, got one text: put it into a list.")
     for number, passage in enumerate(passages, start=1):
         if not isinstance(passage, str) or not passage.strip():
             raise ValueError(f"passages must be texts that are not blank, got {passage!r} as number {number}.")
-    if n < 1:
-        raise ValueError(f"n must be at least 1, got {n}.")
+    n, seed = check_count("n", n), check_seed(seed)
     asked = [_fields(record) for record in of_rows(questions, "questions")]
     rng, seen = random.Random(seed), set[int]()
     total = len(passages) * len(asked)

@@ -74,9 +74,9 @@ class Record:
     def _typed(self, field: str, expected: str, valid: Callable[[Any], bool]) -> Any:
         if field not in self.fields:
             known = ", ".join(map(repr, self.fields)) or "none"
-            raise self.error(field, f"is missing, expected {expected}; the fields there are {known}.")
+            raise self.error(field, f"is missing, expected {expected}; the fields there are {known:.500}.")
         if not valid(self.fields[field]):
-            raise self.error(field, f"must be {expected}, got {self.fields[field]!r:.200}.")
+            raise self.error(field, f"must be {expected}, got {shown(self.fields[field])}.")
         return self.fields[field]
 
     def _inside(self, field: str, value: list[int], prompt: str) -> Span:
@@ -109,17 +109,19 @@ def of_file(file: Path, key: str | None = None) -> list[Record]:
     Raises:
         ValueError: if the file is not of these formats, a record is no JSON object, or there are none.
     """
+    raw = file.read_bytes()
     try:
-        content = file.read_text(encoding="utf-8-sig")
+        content = raw.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
     except UnicodeDecodeError as error:
-        raise ValueError(f"{file} must be UTF-8 text: {error}.") from error
+        line = raw.count(b"\n", 0, error.start) + 1
+        raise ValueError(f"{file}, line {line} must be UTF-8 text: {error}.") from error
     if file.suffix == ".txt":
         return of_rows([{LINE: line} for line in content.split("\n") if line.strip()], str(file))
     rows = _parsed(content, file)
     if isinstance(rows, dict):
         rows = rows.get(key, [rows])  # a single line of JSON Lines is an object, too
     if not isinstance(rows, list):
-        raise ValueError(f"{file} must hold a list of records{f' under {key!r}' if key else ''}, got {rows!r:.200}.")
+        raise ValueError(f"{file} must hold a list of records{f' under {key!r}' if key else ''}, got {shown(rows)}.")
     return of_rows(rows, str(file))
 
 
@@ -132,8 +134,8 @@ def of_rows(rows: Iterable[Any], where: str) -> list[Record]:
     records = []
     for number, row in enumerate(rows, start=1):
         if not isinstance(row, Mapping):
-            raise ValueError(f"{where}, record {number}: must be an object with named fields, got {row!r:.200}.")
-        name = f" (id {row['id']!r})" if "id" in row else ""
+            raise ValueError(f"{where}, record {number}: must be an object with named fields, got {shown(row)}.")
+        name = f" (id {shown(row['id'])})" if "id" in row else ""
         records.append(Record(row, f"{where}, record {number}{name}"))
     if not records:
         raise ValueError(f"{where} holds no records.")
@@ -154,24 +156,44 @@ def with_unique_ids(examples: list[Example], source: str | Path) -> list[Example
     seen = set()
     for example in examples:
         if example.id in seen:
-            raise ValueError(f"{source} has two records with the id {example.id!r}: ids must be unique.")
+            raise ValueError(f"{source} has two records with the id {shown(example.id)}: ids must be unique.")
         seen.add(example.id)
     return examples
 
 
+def shown(value: Any) -> str:
+    """The beginning of a value of a record, which may be nested deeper than Python can write it."""
+    try:
+        return f"{value!r:.200}"
+    except RecursionError:
+        return "a value that is nested too deep"
+
+
 def _parsed(content: str, file: Path) -> Any:
     try:
-        return json.loads(content)
-    except json.JSONDecodeError as error:
+        return _loaded(content)
+    except ValueError as error:
         whole = error
     rows: list[Any] = []
     # not splitlines(), which also cuts at characters that JSON allows inside of a text
     for number, line in enumerate(content.split("\n"), start=1):
         try:
             if line.strip():
-                rows.append(json.loads(line))
-        except json.JSONDecodeError as error:
+                rows.append(_loaded(line))
+        except ValueError as error:
             if not rows:
                 raise ValueError(f"{file} is neither JSON nor JSON Lines: {whole}.") from whole
             raise ValueError(f"{file}, line {number} is not JSON: {error}.") from error
     return rows
+
+
+def _loaded(content: str) -> Any:
+    """What JSON says.
+
+    Raises:
+        ValueError: if it is none, or nested deeper than Python reads it.
+    """
+    try:
+        return json.loads(content)
+    except RecursionError as error:
+        raise ValueError("it is nested too deep") from error

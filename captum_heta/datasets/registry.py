@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+from captum_heta.checks import check_count
 from captum_heta.datasets.curated import read_curated
 from captum_heta.datasets.example import Example
 from captum_heta.datasets.lambada import read_lambada
@@ -37,6 +38,9 @@ def read(
     """
     if name not in DATASETS:
         raise ValueError(f"name must be one of {', '.join(DATASETS)}, got {name!r}.")
-    if limit is not None and limit < 1:
-        raise ValueError(f"limit must be at least 1, or None for all, got {limit}.")
+    if limit is not None:
+        try:
+            limit = check_count("limit", limit)
+        except ValueError as error:
+            raise ValueError(f"{error} None takes all.") from None
     return DATASETS[name](source, download=download, **options)[:limit]

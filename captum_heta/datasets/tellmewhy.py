@@ -97,7 +97,7 @@ def _prompt(record: Record, number: int) -> Example:
     line = record.text(LINE)
     parts = _STORY_AND_QUESTION.fullmatch(line)
     if parts is None:
-        raise ValueError(f"{record.where}: must be a story and a question 'Why ...?', got {line!r}.")
+        raise ValueError(f"{record.where}: must be a story and a question 'Why ...?', got {line!r:.200}.")
     story, question = parts.groups()
     prompt, _ = question_prompt([story], question, separator=" ")
     return Example(prompt, None, (), (), f"tellmewhy-prompt-{number}", SOURCE, LICENCE)

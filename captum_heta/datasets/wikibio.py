@@ -2,6 +2,7 @@
 
 import re
 
+from captum_heta.checks import check_count
 from captum_heta.datasets.example import Example
 from captum_heta.datasets.records import LINE, Record, are_lines, with_unique_ids
 from captum_heta.datasets.source import JSON_OR_TEXT, Source, read_records
@@ -40,8 +41,7 @@ def read_wikibio(
         ImportError: for the hub, without the library ``datasets``.
         ValueError: if a record is not of this form, or no biography is long enough.
     """
-    if sentences < 1:
-        raise ValueError(f"sentences must be at least 1, got {sentences}.")
+    sentences = check_count("sentences", sentences)
     records = read_records(source, default_split="evaluation", split=split, download=download, suffixes=JSON_OR_TEXT)
     if are_lines(records):
         if sentences != 1:

@@ -162,7 +162,7 @@ def test_wrong_arguments_of_reading_by_name_are_told(made, lines):
         ValueError, match="name must be one of curated, longra, tellmewhy, wikibio, lambada, got 'LongRA'"
     ):
         read("LongRA", file)
-    with pytest.raises(ValueError, match="limit must be at least 1, or None for all, got 0"):
+    with pytest.raises(ValueError, match="limit must be at least 1, got 0. None takes all."):
         read("longra", file, limit=0)
     with pytest.raises(TypeError, match="sentences"):
         read("longra", file, sentences=2)

@@ -56,7 +56,11 @@ def test_lines_of_text(file):
         ('"text"', "data.json must hold a list of records under 'items', got 'text'"),
         ('{"items": 3}', "data.json must hold a list of records under 'items', got 3"),
         ('[{"id": "x"}, 7]', "data.json, record 2: must be an object with named fields, got 7"),
+        ("[" * 100_000, "data.json is neither JSON nor JSON Lines: it is nested too deep."),
+        ('{"a": 1}\n' + "[" * 100_000, "data.json, line 2 is not JSON: it is nested too deep."),
+        (f'{{"a": {"9" * 5000}}}', "data.json is neither JSON nor JSON Lines: Exceeds the limit"),
     ],
+    ids=range(10),
 )
 def test_wrong_content_is_told(file, content, told):
     with pytest.raises(ValueError, match=re.escape(told)):
@@ -65,9 +69,49 @@ def test_wrong_content_is_told(file, content, told):
 
 def test_wrong_encoding_is_told(tmp_path):
     path = tmp_path / "data.json"
-    path.write_bytes(b'["\xff"]')
-    with pytest.raises(ValueError, match="data.json must be UTF-8 text: 'utf-8' codec can't decode"):
+    path.write_bytes(b'{"a": 1}\n{"a": "\xff"}\n')
+    with pytest.raises(ValueError, match="data.json, line 2 must be UTF-8 text: 'utf-8' codec can't decode"):
         of_file(path)
+
+
+def test_lines_end_as_other_systems_end_them(tmp_path):
+    path = tmp_path / "data.txt"
+    path.write_bytes(b"one\r\ntwo\rthree\n")
+    assert [record.fields["text"] for record in of_file(path)] == ["one", "two", "three"]
+
+
+def test_a_value_that_python_cannot_write_is_told():
+    deep = []
+    for _ in range(100_000):
+        deep = [deep]
+    for field, read in (("a", "text"), ("a", "integer"), ("a", "texts")):
+        with pytest.raises(ValueError, match="must be .*, got a value that is nested too deep"):
+            getattr(of_rows([{field: deep}], "rows")[0], read)(field)
+    with pytest.raises(ValueError, match="record 1 .id a value that is nested too deep.: the field .a. is missing"):
+        of_rows([{"id": deep}], "rows")[0].text("a")
+    with pytest.raises(ValueError, match="rows, record 1: must be an object with named fields, got a value that"):
+        of_rows([deep], "rows")
+
+
+def test_numbers_that_are_none_are_no_whole_numbers(file):
+    (record,) = of_file(file('{"f": NaN, "g": [Infinity], "h": [[NaN, 1]]}'))
+    with pytest.raises(ValueError, match="data.json, record 1: the field 'f' must be a whole number, got nan"):
+        record.integer("f")
+    with pytest.raises(ValueError, match="the field 'g' must be a list of whole numbers, got .inf."):
+        record.integers("g")
+    with pytest.raises(ValueError, match="the field 'h' must be a list of pairs"):
+        record.spans("h", "abc")
+
+
+def test_long_messages_are_shortened():
+    with pytest.raises(ValueError) as told:  # noqa: PT011
+        of_rows([{f"field {number}": 1 for number in range(1000)} | {"id": "x" * 9999}], "rows")[0].text("a")
+    assert len(str(told.value)) < 1000
+
+
+def test_half_a_character_is_read_as_it_is(file):
+    (record,) = of_file(file('{"f": "a \\ud800"}'))  # a benchmark leaves such an example out, and the others go on
+    assert record.text("f") == "a \ud800"
 
 
 def test_fields_that_are_right():
