@@ -71,8 +71,11 @@ def case_of(
         answered: leave the example out if the model predicts something else than its target.
 
     Raises:
-        UnfitError: if the cut goes into the evidence, the prompt or its target has no token, or it is not ``answered``.
+        UnfitError: if the prompt or its target is no text or has no token, the cut goes into the evidence, or it is not
+            ``answered``.
     """
+    _check_text("prompt", item.prompt)
+    _check_text("target", item.target)
     item = _cut(item, tokenizer, None if most is None else most - bos)
     if bos:
         token = tokenizer.bos_token
@@ -99,6 +102,14 @@ def tokens_of(prompt: str, tokenizer: Any) -> tuple[TextTokenInput, Tensor, list
     kept = torch.ones_like(inp.inp_tensor, dtype=torch.bool) if inp.itp_mask is None else inp.itp_mask
     spans = zip(token_spans(prompt, tokenizer)[1], kept[0].tolist(), strict=True)
     return inp, kept, [span for span, keep in spans if keep]
+
+
+def _check_text(name: str, text: str | None) -> None:
+    """Tokenizers take no halves of characters, which JSON and UTF-16 files that were cut may have."""
+    try:
+        (text or "").encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise UnfitError(f"its {name} has half a character, {error.object[error.start]!r} at {error.start}") from error
 
 
 def _cut(item: Example, tokenizer: Any, most: int | None) -> Example:

@@ -169,9 +169,11 @@ def checked(names: Sequence[str]) -> tuple[str, ...]:
     """The names themselves.
 
     Raises:
-        ValueError: if one is not among `MEASURES`, or there are none.
+        ValueError: if one is not among `MEASURES` or there twice, or there are none.
     """
     unknown = [name for name in names if name not in MEASURES]
     if unknown or not names:
         raise ValueError(f"There is no metric {(unknown or [''])[0]!r}; there are {', '.join(MEASURES)}.")
+    if len(set(names)) < len(names):
+        raise ValueError(f"The metric {next(name for name in names if names.count(name) > 1)!r} is there twice.")
     return tuple(names)

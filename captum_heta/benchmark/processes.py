@@ -14,7 +14,7 @@ def process() -> tuple[int, int, int]:
     Read from the environment, as no process needs to wait for another: the lines in the folder say what is done.
 
     Raises:
-        ValueError: if they do not fit.
+        ValueError: if they are no numbers, or do not fit.
     """
     rank, size, local = (_first(names, default) for names, default in ((_RANKS, 0), (_SIZES, 1), (_LOCAL_RANKS, 0)))
     if not 0 <= rank < size:
@@ -23,4 +23,12 @@ def process() -> tuple[int, int, int]:
 
 
 def _first(names: tuple[str, ...], default: int) -> int:
-    return next((int(os.environ[name]) for name in names if name in os.environ), default)
+    name = next((name for name in names if name in os.environ), None)
+    if name is None:
+        return default
+    try:
+        return int(os.environ[name])
+    except ValueError:
+        raise ValueError(
+            f"The environment variable {name} must be a whole number, got {os.environ[name]!r}: unset it."
+        ) from None

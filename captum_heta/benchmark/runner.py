@@ -12,10 +12,12 @@ from captum.attr import TextTokenInput
 from torch import Tensor
 
 from captum_heta.benchmark.case import Case, UnfitError, case_of
-from captum_heta.benchmark.lines import Key, Shard, merge, read_lines
-from captum_heta.benchmark.measures import MEASURES, Explained
-from captum_heta.benchmark.settings import Settings
-from captum_heta.benchmark.sources import Source, sources
+from captum_heta.benchmark.lines import Shard, merge, placed_lines
+from captum_heta.benchmark.measures import MEASURES, Explained, checked
+from captum_heta.benchmark.settings import Prints, Settings, examples_in
+from captum_heta.benchmark.shape import Key, key_of
+from captum_heta.benchmark.sources import Source, is_label, sources
+from captum_heta.checks import check_count
 from captum_heta.comparison import compare
 from captum_heta.datasets import Example
 from captum_heta.models import seeded
@@ -36,6 +38,11 @@ class Benchmark:
         folder: of the results.
         rank: the number of this process.
         processes: how many there are; each takes its part of the examples.
+
+    Raises:
+        ValueError: for rows, metrics or numbers that are none, two examples with the same id, and a folder whose
+            results are of something else or damaged.
+        OSError: if the folder cannot be written to.
     """
 
     model: Any
@@ -49,11 +56,15 @@ class Benchmark:
 
     def __post_init__(self) -> None:
         settings = self.settings
+        checked(settings.metrics)
+        if check_count("rank", self.rank, least=0) >= check_count("processes", self.processes):
+            raise ValueError(f"rank must be below processes, {self.processes}, got {self.rank}.")
         self._sources = sources(self.rows, self.model, settings.options, settings.seed)
         for name, items in self.data.items():
             if len({item.id for item in items}) < len(items):
                 raise ValueError(f"Two examples of {name} have the same id.")
         settings.join(self.folder, self.data)
+        self._done()
 
     @property
     def labels(self) -> list[str]:
@@ -70,7 +81,7 @@ class Benchmark:
         with Shard(self.folder, self.rank) as shard:
             if retry_failed:
                 shard.drop_failures()
-            done = read_lines(self.folder)
+            done = self._done()
             count = 0
             yield count
             for data, item in mine:
@@ -95,35 +106,67 @@ class Benchmark:
         keys = [
             Key(data, item.id, label) for data, items in self.data.items() for item in items for label in self.labels
         ]
-        return merge(self.folder, keys)
+        return merge(self.folder, self._done(), keys)
 
-    def _case(self, item: Example) -> Case | UnfitError:
+    def _done(self) -> dict[Key, dict[str, Any]]:
+        """The lines of all processes.
+
+        Raises:
+            ValueError: if one is damaged, or not of this benchmark.
+        """
+        there = placed_lines(self.folder)
+        known = examples_in(self.folder)  # after the lines, as others may join and write at any time
+        for place, line in there:
+            problem = self._foreign(line, known)
+            if problem is not None:
+                raise place.error(f"is not of this benchmark: {problem}")
+        return {key_of(line): line for _, line in there}
+
+    def _foreign(self, line: dict[str, Any], known: Prints) -> str | None:
+        """Why a line is of something else, if it is."""
+        key, metrics = key_of(line), self.settings.metrics
+        if key.example not in known.get(key.data, {}):
+            return f"no example {key.example!r:.80} of {key.data!r:.80} joined this folder"
+        if not is_label(key.method):
+            return f"there is no row {key.method!r:.80}"
+        if "metrics" in line and set(line["metrics"]) != set(metrics):
+            return f"its metrics are {', '.join(line['metrics']) or 'none'}, and not {', '.join(metrics)}"
+        return None
+
+    def _case(self, item: Example) -> Case | dict[str, str]:
+        """The case of an example, or why there is none as a line says it."""
         settings = self.settings
         try:
             return case_of(item, self.tokenizer, self._likeliest, settings.max_tokens, settings.bos, settings.answered)
         except UnfitError as reason:
-            return reason
+            return {"skipped": _printable(str(reason))}
+        except Exception as error:  # of whatever kind: it is this example's, told in its lines, and the others go on
+            return {"error": _told(error)}
 
     @torch.no_grad()
     def _likeliest(self, ids: Tensor) -> int:
         return int(self.model(ids.to(self.model.device)).logits[0, -1].argmax())
 
-    def _lines(self, source: Source, keys: Sequence[Key], case: Case | UnfitError) -> list[dict[str, Any]]:
-        if isinstance(case, UnfitError):
-            return [key._asdict() | {"skipped": str(case)} for key in keys]
-        found = self._attributed(source, case.inp, case.output, case.example.id)
+    def _lines(self, source: Source, keys: Sequence[Key], case: Case | dict[str, str]) -> list[dict[str, Any]]:
+        if not isinstance(case, Case):
+            return [key._asdict() | case for key in keys]
+        try:
+            found = self._attributed(source, case.inp, case.output, case.example.id)
+        except Exception as error:  # as above
+            return [key._asdict() | {"error": _told(error)} for key in keys]
         if found.failures:
             (failure,) = found.failures.values()
-            return [key._asdict() | {"error": str(failure)} for key in keys]
+            return [key._asdict() | {"error": _printable(str(failure))} for key in keys]
         (result,), (seconds,) = found.results.values(), found.seconds.values()
-        return [
-            key._asdict()
-            | {"target": found.target, "tokens": len(case.spans), "seconds": round(seconds, 4)}
-            | self._measured(source, key, case, source.rows[key.method](result).detach().cpu())
-            for key in keys
-        ]
+        about = {"target": found.target, "tokens": len(case.spans), "seconds": round(seconds, 4)}
+        return [key._asdict() | about | self._measured(source, key, case, result) for key in keys]
 
-    def _measured(self, source: Source, key: Key, case: Case, scores: Tensor) -> dict[str, Any]:
+    def _measured(self, source: Source, key: Key, case: Case, result: Any) -> dict[str, Any]:
+        """Scores and metrics; a metric that fails has no value, and why is told beside the others."""
+        try:
+            scores = source.rows[key.method](result).detach().cpu()
+        except Exception as error:  # as above
+            return {"error": _told(error)}
         if not torch.isfinite(scores).all():
             return {"error": "ValueError: its scores are not finite."}
 
@@ -135,15 +178,20 @@ class Benchmark:
 
         settings = self.settings
         found = Explained(self.model, self.tokenizer, case, scores, explain, settings.draws, settings.seed)
-        try:
-            metrics = {name: MEASURES[name](found) for name in settings.metrics}
-        except (RuntimeError, ValueError) as error:
-            return {"error": f"{type(error).__name__}: {error}"}
-        return {"metrics": metrics, "scores": scores.tolist()}
+        metrics: dict[str, float | None] = {}
+        failed = []
+        for name in settings.metrics:
+            try:
+                metrics[name] = MEASURES[name](found)
+            except Exception as error:  # as above
+                metrics[name] = None
+                failed.append(f"{name}: {_told(error)}")
+        told = {"error": "; ".join(failed)} if failed else {}
+        return {"metrics": metrics, "scores": scores.tolist()} | told
 
     def _attributed(self, source: Source, inp: TextTokenInput, output: Tensor, example: str) -> Any:
         """A `Comparison` of one method, with draws that depend on the example and on no other."""
-        seed = zlib.crc32(f"{self.settings.seed}|{example}".encode())
+        seed = zlib.crc32(f"{self.settings.seed}|{example}".encode(errors="surrogatepass"))
         method = source.method
         if method is None:
             generator = torch.Generator(device="cpu").manual_seed(seed)
@@ -156,8 +204,21 @@ class Benchmark:
 
 
 def chosen(examples: Sequence[Example], limit: int | None, seed: int) -> list[Example]:
-    """``limit`` random examples in their own order; files are often sorted, so the first would be of one kind."""
-    if limit is None or limit >= len(examples):
+    """``limit`` random examples in their own order; files are often sorted, so the first would be of one kind.
+
+    Raises:
+        ValueError: unless ``limit`` is a whole number of at least 1, or None.
+    """
+    if limit is None or check_count("limit", limit) >= len(examples):
         return list(examples)
     places = sorted(random.Random(seed).sample(range(len(examples)), limit))
     return [examples[place] for place in places]
+
+
+def _told(error: Exception) -> str:
+    return _printable(f"{type(error).__name__}: {error}")
+
+
+def _printable(text: str) -> str:
+    """The text without halves of characters, which tables could not be written with."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")

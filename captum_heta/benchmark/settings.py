@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -10,10 +11,16 @@ from typing import Any
 
 from filelock import FileLock
 
-from captum_heta.benchmark.lines import replace_whole
+from captum_heta.benchmark.lines import MERGED, OF_ALL, as_json, replace_whole
+from captum_heta.checks import check_count, check_seed
 from captum_heta.datasets import Example
 
+# fingerprints of examples, by data set and id
+Prints = dict[str, dict[str, str]]
+
 _FILE = "settings.json"
+# what a benchmark writes beside it, and must not take from others or write over
+_RESULTS = (OF_ALL, MERGED, "report.md", "report.csv")
 _PACKAGES = ("captum", "numpy", "torch", "transformers")
 
 
@@ -32,6 +39,9 @@ class Settings:
         bos: whether the tokenizer's beginning-of-text token is put before prompts.
         answered: whether examples are left out whose target the model does not predict.
         versions: of the packages.
+
+    Raises:
+        ValueError: for numbers that are none of these.
     """
 
     model: str
@@ -45,6 +55,13 @@ class Settings:
     answered: bool
     versions: Mapping[str, str]
 
+    def __post_init__(self) -> None:
+        # as Python's own numbers, which JSON takes
+        object.__setattr__(self, "draws", check_count("draws", self.draws))
+        object.__setattr__(self, "seed", check_seed(self.seed))
+        if self.max_tokens is not None:
+            object.__setattr__(self, "max_tokens", check_count("max_tokens", self.max_tokens))
+
     def join(self, folder: Path, data: Mapping[str, Sequence[Example]]) -> None:
         """Write the settings to a folder, or check that the results there are of the same ones.
 
@@ -53,15 +70,15 @@ class Settings:
             data: the examples by data set; those of the same name must be the same, or some of the same.
 
         Raises:
-            ValueError: if the folder has results of other settings; names those that differ.
+            ValueError: if the folder has results of other settings (names those that differ), or results without
+                settings, or settings that are damaged.
             OSError: if the folder cannot be written to.
         """
-        folder.mkdir(parents=True, exist_ok=True)
         path = folder / _FILE
         mine = json.loads(json.dumps(asdict(self)))
         prints = {name: {item.id: _print(item) for item in items} for name, items in data.items()}
-        with FileLock(folder / "settings.lock"):  # several processes start at once
-            before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"data": {}}
+        with _alone(folder):  # several processes start at once
+            before = _stored(path) if path.exists() else _nothing(folder)
             others = [name for name in mine if name in before and before[name] != mine[name]]
             if others:
                 told = "; ".join(f"{name} is {before[name]!r} there and {mine[name]!r} here" for name in others)
@@ -74,7 +91,17 @@ class Settings:
                         f"{folder} has results of another example {changed[0]!r} in {name}. Choose another folder."
                     )
                 known.update(items)
-            replace_whole(path, json.dumps(mine | {"data": before["data"]}, indent=1, ensure_ascii=False) + "\n")
+            replace_whole(path, as_json(mine | {"data": before["data"]}, indent=1) + "\n")
+
+
+def examples_in(folder: Path) -> Prints:
+    """The examples that joined a folder, by data set and id.
+
+    Raises:
+        ValueError: if its settings are damaged.
+        FileNotFoundError: if it has none.
+    """
+    return _stored(folder / _FILE)["data"]
 
 
 def versions() -> dict[str, str]:
@@ -82,6 +109,55 @@ def versions() -> dict[str, str]:
     import captum_heta
 
     return {"captum_heta": captum_heta.__version__} | {name: version(name) for name in _PACKAGES}
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """The folder, made if it is not there, and nobody else changes its settings."""
+    lock = FileLock(folder / "settings.lock")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except OSError as error:
+        raise OSError(f"{folder} must be a folder that can be written to, for the results: {error}.") from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _nothing(folder: Path) -> dict[str, Any]:
+    """What a new folder has settings of.
+
+    Raises:
+        ValueError: if it has results, of which nobody knows what they were made with.
+    """
+    there = [found for pattern in _RESULTS for found in sorted(folder.glob(pattern))]
+    if there:
+        raise ValueError(
+            f"{folder} has {there[0].name} but no {_FILE}, which says what results were made with. Put it back, or "
+            "choose another folder."
+        )
+    return {"data": {}}
+
+
+def _stored(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_bytes().decode("utf-8"))
+        problem = "it does not say what the results are of"
+    except (ValueError, RecursionError) as error:
+        found, problem = None, f"it is no JSON ({error})"
+    data = found.get("data") if isinstance(found, dict) else None
+    if not isinstance(data, dict) or not all(map(_are_prints, data.values())):
+        raise ValueError(
+            f"{path} is damaged: {problem}. Without it nobody knows what the results beside it were made with: put it "
+            "back, or choose another folder."
+        )
+    return found
+
+
+def _are_prints(value: Any) -> bool:
+    return isinstance(value, dict) and all(isinstance(one, str) for one in value.values())
 
 
 def _print(item: Example) -> str:

@@ -1,5 +1,6 @@
 """The rows of a benchmark by name: methods, HETA's modes, and what is made of its terms alone."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -79,6 +80,17 @@ def sources(names: Sequence[str], model: Any, options: Mapping[str, Mapping[str,
     if unknown:
         raise ValueError(f"options are for {unknown[0]!r}, which is not among the methods {', '.join(METHODS)}.")
     return list(found.values())
+
+
+def is_label(text: str) -> bool:
+    """Whether tables may name a row so."""
+    base, _, part = text.partition(": ")
+    heta = METHODS["heta"][0]
+    hetas = {heta, *(_label("heta", mode) for mode in CURVATURE_MODES)}
+    if part:
+        known = part in [name for name, _ in _OF_TERMS.values()] or re.fullmatch(r"beta [\d.e-]+", part) is not None
+        return base in hetas and known
+    return base in hetas or base == RANDOM or base in [title for title, _ in METHODS.values()]
 
 
 def _source(short: str, mode: str, model: Any, options: Mapping[str, Any], seed: int) -> Source:

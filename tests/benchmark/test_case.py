@@ -98,6 +98,8 @@ def test_evidence_that_is_cut_off_leaves_the_example_out(demo):
     [
         (replace(ITEM, prompt="", evidence=(), distractors=()), None, "its prompt has no token"),
         (replace(ITEM, target=""), None, "its target '' has no token"),
+        (replace(ITEM, prompt="Who \ud800?"), 5, r"its prompt has half a character, '\\ud800' at 4"),
+        (replace(ITEM, target="\udfff"), None, r"its target has half a character, '\\udfff' at 0"),
         (replace(ITEM, evidence=(), distractors=()), 1, "its prompt does not fit 1 tokens"),
     ],
 )

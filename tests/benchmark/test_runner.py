@@ -1,7 +1,9 @@
 import importlib
+import json
 import multiprocessing
 import os
 import random
+import re
 import signal
 import sys
 import time
@@ -150,7 +152,11 @@ def test_a_metric_that_fails_is_a_line(tmp_path, monkeypatch):
     run = killed.benchmark(tmp_path, ("normxlogit",))
     for _ in run.run():
         pass
-    assert {line["error"] for line in run.results()} == {"ValueError: there is no such number"}
+    lines = run.results()
+    assert {line["error"] for line in lines} == {"dsa: ValueError: there is no such number"}
+    # and the others keep what was computed
+    assert {line["metrics"]["dsa"] for line in lines} == {None}
+    assert all(isinstance(line["metrics"]["soft_nc"], float) and line["scores"] for line in lines)
 
 
 def test_scores_that_are_not_finite_are_told(tmp_path):
@@ -168,6 +174,130 @@ def test_an_example_that_does_not_fit_is_left_out(tmp_path):
     assert any("its evidence is not in the last 20 tokens" in line.get("skipped", "") for line in run.results())
 
 
+def bad_records():
+    """Examples with half a character wherever a text may have one, and a sound one before and after."""
+    first, *middle, last = examples(5)
+    bad = [
+        replace(middle[0], prompt="Who \ud800?"),
+        replace(middle[1], target=" \ud800"),
+        replace(middle[2], id="\udc00 id", paraphrase="\ud800"),
+    ]
+    return [first, *bad, last]
+
+
+def test_a_bad_record_stops_nothing(demo, tmp_path):
+    items = bad_records()
+    settings = replace(killed.SETTINGS, metrics=("dsa", "paraphrase"))
+
+    def run(**how):
+        found = runner.Benchmark(*demo, {"one": items}, ("normxlogit", "random"), settings, tmp_path)
+        list(found.run(**how))
+        return found.results()
+
+    lines = run()
+    assert [line["example"] for line in lines[::2]] == [item.id for item in items]
+    told = [line.get("skipped", line.get("error")) for line in lines[::2]]
+    assert told[0] is told[4] is None
+    assert told[1:3] == [
+        r"its prompt has half a character, '\ud800' at 4", r"its target has half a character, '\ud800' at 1"
+    ]  # fmt: skip
+    assert told[3].startswith("paraphrase: TypeError: ")
+    assert lines[6]["metrics"]["dsa"] is not None
+    for name in ("lines-0.jsonl", "results.jsonl", "settings.json"):
+        (tmp_path / name).read_text(encoding="utf-8")
+    # on resume nothing is run again, and the last one still is
+    written = (tmp_path / "lines-0.jsonl").read_bytes()
+    assert run() == lines
+    assert (tmp_path / "lines-0.jsonl").read_bytes() == written
+    cut = b"".join(line for line in written.splitlines(keepends=True) if items[4].id.encode() not in line)
+    (tmp_path / "lines-0.jsonl").write_bytes(cut)
+    assert timeless(run(retry_failed=True)) == timeless(lines)
+
+
+@pytest.mark.parametrize("error", [MemoryError("none left"), KeyError("\ud800"), RuntimeError("no such token")])
+def test_an_example_that_cannot_be_read_is_a_line(tmp_path, monkeypatch, error):
+    real = runner.case_of
+
+    def broken(item, *arguments):
+        if item.id == "demo-0-1":
+            raise error
+        return real(item, *arguments)
+
+    monkeypatch.setattr(runner, "case_of", broken)
+    run = killed.benchmark(tmp_path, ("random",))
+    list(run.run())
+    lines = run.results()
+    assert [line.get("error") for line in lines if line["example"] != "demo-0-1"] == [None] * 5
+    (told,) = [line["error"] for line in lines if line["example"] == "demo-0-1"]
+    assert told.startswith(f"{type(error).__name__}: ")
+    told.encode()
+
+
+def test_a_row_that_cannot_be_made_is_a_line(tmp_path, monkeypatch):
+    run = killed.benchmark(tmp_path, ("random",))
+    run._sources[0].rows["random"] = lambda result: result.terms
+    list(run.run())
+    assert all(line["error"].startswith("AttributeError: ") for line in run.results())
+
+    def refuse(*_, **__):
+        raise ValueError("nothing to compare")
+
+    monkeypatch.setattr(runner, "compare", refuse)
+    list(run.run(retry_failed=True))
+    assert {line["error"] for line in run.results()} == {"ValueError: nothing to compare"}
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({"data": "three"}, "is not of this benchmark: no example 'demo-0-0' of 'three' joined this folder"),
+        ({"example": "demo-9-9"}, "is not of this benchmark: no example 'demo-9-9' of 'one' joined this folder"),
+        ({"method": "hetta"}, "is not of this benchmark: there is no row 'hetta'"),
+        ({"metrics": {"dsa": 0.5}}, "is not of this benchmark: its metrics are dsa, and not soft_nc, dsa"),
+        ({"metrics": {"soft_nc": "0.5", "dsa": 1}}, "must have an object of numbers as 'metrics', got"),
+        ({"example": ["demo-0-0"]}, "must have a text as 'example', got"),
+    ],
+)
+def test_foreign_lines_are_told_before_the_model_runs(tmp_path, changed, told):
+    list(killed.benchmark(tmp_path, ("random",)).run())
+    path = tmp_path / "lines-0.jsonl"
+    first, rest = path.read_text().split("\n", 1)
+    path.write_text("\n".join([first, json.dumps(json.loads(first) | changed), rest]))
+    before = path.read_bytes()
+    with pytest.raises(ValueError, match=f"lines-0.jsonl, line 2 {re.escape(told)}.*Remove the line and run again"):
+        killed.benchmark(tmp_path, ("random",))
+    assert path.read_bytes() == before
+
+
+def test_lines_of_other_rows_and_data_that_joined_are_not_foreign(demo, tmp_path):
+    list(killed.benchmark(tmp_path, ("rollout",)).run())
+    run = runner.Benchmark(*demo, {"more": list(examples(1))}, ("random",), killed.SETTINGS, tmp_path)
+    list(run.run())
+    assert len(run.results()) == 1
+
+
+def test_a_folder_of_results_that_lost_its_settings_is_refused(tmp_path):
+    list(killed.benchmark(tmp_path, ("random",)).run())
+    (tmp_path / "settings.json").unlink()
+    with pytest.raises(ValueError, match="has lines-0.jsonl but no settings.json"):
+        killed.benchmark(tmp_path, ("random",))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ({"rank": 2, "processes": 2}, "rank must be below processes, 2, got 2"),
+        ({"rank": -1}, "rank must be at least 0, got -1"),
+        ({"processes": 0}, "processes must be at least 1, got 0"),
+        ({"settings": replace(killed.SETTINGS, metrics=("dsb",))}, "There is no metric 'dsb'"),
+    ],
+)
+def test_a_benchmark_of_nothing_is_refused_before_its_folder_is_made(tmp_path, arguments, told):
+    with pytest.raises(ValueError, match=told):
+        killed.benchmark(tmp_path / "out", **arguments)
+    assert not (tmp_path / "out").exists()
+
+
 def test_examples_need_different_ids(tmp_path, demo):
     items = [*examples(1), *examples(1)]
     with pytest.raises(ValueError, match="Two examples of one have the same id"):
@@ -181,3 +311,5 @@ def test_a_limit_takes_random_examples_in_their_order():
     assert some == chosen(items, 10, seed=3)
     assert some not in (chosen(items, 10, seed=4), items[:10])
     assert chosen(items, None, 0) == chosen(items, 30, 0) == items
+    with pytest.raises(ValueError, match="limit must be at least 1, got -1"):
+        chosen(items, -1, 0)

@@ -6,7 +6,9 @@ import torch
 from captum_heta.attr import HETATerms
 from captum_heta.benchmark.measures import checked
 from captum_heta.benchmark.presets import DEFAULT, PRESETS
-from captum_heta.benchmark.sources import sources
+from captum_heta.benchmark.sources import RANDOM, is_label, sources
+from captum_heta.methods import METHODS
+from captum_heta.terms import CURVATURE_MODES
 
 M, S, I = torch.tensor([[0.5, 0.5]]), torch.tensor([[1.0, 2.0]]), torch.tensor([[4.0, 0.0]])  # noqa: E741
 RESULT = SimpleNamespace(terms=HETATerms(M, S, I), seq_attr=torch.tensor([1.25, 0.5]))
@@ -75,3 +77,16 @@ def test_presets_are_of_rows_and_metrics_that_there_are(demo, preset):
 def test_a_metric_that_is_none_is_told():
     with pytest.raises(ValueError, match="There is no metric 'dsb'; there are soft_nc, soft_ns"):
         checked(["dsa", "dsb"])
+    with pytest.raises(ValueError, match="The metric 'f1' is there twice"):
+        checked(["f1", "dsa", "f1"])
+
+
+def test_labels_are_told_from_others(demo):
+    parts = "no-gate no-curvature no-information gate curvature information beta=0 beta=0.3 beta=1e-5 beta=1".split()
+    hetas = ["heta", *(f"heta:{mode}" for mode in CURVATURE_MODES)]
+    names = [*METHODS, RANDOM, *hetas[1:], *(f"{heta}/{part}" for heta in hetas for part in parts)]
+    labels = [label for source in sources(names, demo[0], {}, 0) for label in source.rows]
+    assert len(labels) == len(names)
+    assert all(map(is_label, labels))
+    for other in ("", "heta", "HETA (newton)", "HETA: beta", "HETA: middle", "random: gate", "LIME (exact)", "HETA: "):
+        assert is_label(other) == (other == "HETA: "), other
