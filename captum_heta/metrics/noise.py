@@ -5,7 +5,9 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+
+from captum_heta.models import answered, record_of
 
 
 @contextmanager
@@ -27,14 +29,13 @@ def noisy_embeddings(model: Any, ids: Tensor, noise: Tensor) -> Iterator[None]:
     first = torch.full((len(module.weight),), n, device=ids.device).scatter_reduce(0, ids.long(), places, "amin")
     table = torch.cat([noise, torch.zeros_like(noise[:1])])
 
-    def add(_: nn.Module, arguments: tuple[Any, ...], output: Tensor) -> Tensor:
+    def add(arguments: tuple[Any, ...], output: Tensor) -> Tensor:
         return output + table[first[arguments[0].to(first.device)].to(table.device)].to(output)
 
     # A hook sees the id even where padding_idx or a scale has a say in the embedding. Captum's layer methods put their
     # hooks on the same module during the call, after this one: they read noisy embeddings, and what they put in their
     # place gets no noise again.
-    handle = module.register_forward_hook(add)
-    try:
+    # The lock, for whoever else runs the model would meet the noise too.
+    record = record_of(model)
+    with record.lock, record.restored(model), answered(module, add):
         yield
-    finally:
-        handle.remove()

@@ -1,5 +1,6 @@
 """The only part of the package that knows the inside of Hugging Face models."""
 
+from captum_heta.models.calls import answered
 from captum_heta.models.causal_lm import CausalLM
 from captum_heta.models.generation import GREEDY, generated
 from captum_heta.models.language_model import LanguageModel
@@ -18,6 +19,7 @@ __all__ = [
     "LanguageModel",
     "Stage",
     "Trace",
+    "answered",
     "generated",
     "record_of",
     "seeded",

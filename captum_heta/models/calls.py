@@ -56,7 +56,13 @@ def before(module: nn.Module, function: Callable[[tuple[Any, ...], dict[str, Any
 
 def after(module: nn.Module, function: Callable[[Any], Any]) -> AbstractContextManager:
     """Within this context ``function`` is called with what a module returns, and may return something else."""
-    return _registered(lambda: module.register_forward_hook(_Hook(lambda _, arguments, output: function(output))))
+    return answered(module, lambda arguments, output: function(output))
+
+
+def answered(module: nn.Module, function: Callable[[tuple[Any, ...], Any], Any]) -> AbstractContextManager:
+    """As `after`; ``function`` is called with what the module was given too."""
+    hook = _Hook(lambda _, arguments, output: function(arguments, output))
+    return _registered(lambda: module.register_forward_hook(hook))
 
 
 @contextmanager

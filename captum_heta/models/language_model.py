@@ -14,7 +14,7 @@ from captum_heta.models.families import layer_list
 from captum_heta.models.memory import batch_size
 from captum_heta.models.names import ArgumentNames, kept
 from captum_heta.models.records import Record, record_of
-from captum_heta.models.rope import Lengths
+from captum_heta.models.rope import Lengths, keep_frequencies
 from captum_heta.models.selfcheck import Findings
 from captum_heta.models.state import evaluating
 
@@ -150,10 +150,22 @@ class LanguageModel:
             **given: other arguments of the model's forward; those that are None are left out.
         """
         given = {name: value for name, value in given.items() if value is not None}
-        output = self.model(**given, **self.names.given(keep, cache))
+        with self._forgetting():
+            output = self.model(**given, **self.names.given(keep, cache))
         logits = output[0] if isinstance(output, tuple) else output.logits
         inputs = given["inputs_embeds"] if "inputs_embeds" in given else given["input_ids"]
         return kept(logits, keep, inputs.shape[1])
+
+    @contextmanager
+    def _forgetting(self) -> Iterator[None]:
+        """Within this context the model may read a longer text than the next one is."""
+        if self.lengths.remembered:
+            changes = self.record.changes
+            with changes.undone():
+                keep_frequencies(self.model, changes)
+                yield
+        else:
+            yield
 
     def logits(self, ids: Tensor, keep: int | Tensor | None = None, **given: Any) -> Tensor:
         """What the model's head says of token ids (B, S): (B, S, V) for a language model, (B, C) for a classifier.

@@ -35,6 +35,11 @@ class Lengths:
         return max((self._of(parameters, length) for parameters in self._parameters), default=0)
 
     @property
+    def remembered(self) -> bool:
+        """Whether a model that has read a longer text reads shorter ones otherwise from then on."""
+        return any(_kind(parameters) == _DYNAMIC for parameters in self._parameters)
+
+    @property
     def limit(self) -> int | None:
         """How many positions a text may have; None for no limit."""
         if self._positions is None or any(_kind(parameters) == _DYNAMIC for parameters in self._parameters):

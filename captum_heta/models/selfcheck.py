@@ -154,8 +154,8 @@ class Findings:
     def _heeds_positions(self) -> bool:
         # three apart: where they begin makes none to a rotary embedding
         spread = 3 * torch.arange(LENGTH, device=self.ids.device)[None] % (self.lm.max_positions or 3 * LENGTH)
-        logits = self.lm.run(input_ids=self.ids[None], position_ids=spread)
-        return not torch.equal(logits[0].to(self.by_ids).log_softmax(-1), self.by_ids)
+        own, other = (self.lm.run(input_ids=self.ids[None], position_ids=positions) for positions in (None, spread))
+        return not torch.equal(own, other)
 
     @property
     def _embeddings(self) -> tuple[bool, bool]:

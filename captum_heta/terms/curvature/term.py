@@ -91,16 +91,18 @@ def curvature(
         RuntimeError: if a second derivative is not finite.
     """
     together = [range(len(targets))] if joint else [range(k, k + 1) for k in range(len(targets))]
-    scores = trace.log_probs.new_zeros(len(together), len(features))
     if not features.by_first_token:
-        return scores
-    for row, outputs in zip(scores, together, strict=True):
-        counts = torch.zeros_like(row)
+        return trace.log_probs.new_zeros(len(together), len(features))
+    rows = []
+    for outputs in together:
+        row, counts = (trace.log_probs.new_zeros(len(features)) for _ in range(2))
         for names, norms in _Estimate(trace, features, outputs, targets, options, batch).run():
-            row[names] += norms
-            progress(int((counts[names] == 0).sum()))  # windows overlap
-            counts[names] += 1
-        row /= counts.clamp(min=1)
+            places = torch.tensor(names, device=row.device)
+            progress(int((counts[places] == 0).sum()))  # windows overlap
+            row = row.index_add(0, places, norms.to(row))
+            counts = counts.index_add(0, places, torch.ones_like(norms).to(counts))
+        rows.append(row / counts.clamp(min=1))
+    scores = torch.stack(rows)
     if not torch.isfinite(scores).all():
         dtype = trace.embeds.dtype
         advice = "Load the model in float32 or bfloat16." if dtype == torch.float16 else "Check its weights for NaN."
