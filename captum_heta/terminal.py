@@ -12,14 +12,21 @@ from captum_heta.text import Span
 
 # A terminal obeys control characters: it moves the cursor or changes its colours. Unicode has pictures of them.
 _PICTURES = {code: 0x2400 + code for code in range(32) if chr(code) not in "\n\t"} | {127: 0x2421}
-_PICTURES |= dict.fromkeys(range(128, 160), 0xFFFD)  # but none of these
+_WITHOUT_PICTURE = (
+    *range(0x80, 0xA0),  # the other control characters
+    *(0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A)),  # those that turn the order of a line
+    *range(0xD800, 0xE000),  # halves of a character, of bytes that are no UTF-8: nothing can write them
+)
+_PICTURES |= dict.fromkeys(_WITHOUT_PICTURE, 0xFFFD)
 
 
 def visible(text: str) -> str:
-    r"""``text`` with a picture, as long, for each control character except newline and tab.
+    r"""``text`` with a stand-in, as long, for each character that a terminal obeys or cannot write.
 
-    >>> visible("a\x1b[1mb")
-    'a␛[1mb'
+    These are control characters except newline and tab, those that change the direction of writing, and surrogates.
+
+    >>> visible("a\x1b[1mb\u202ec")
+    'a␛[1mb�c'
     """
     return text.translate(_PICTURES)
 
@@ -28,7 +35,7 @@ def shaded(text: str, spans: Sequence[Span], scores: Sequence[float]) -> Text:
     """``text`` with the characters of each span on green, darker for a higher score, or on red for one below 0.
 
     Tokens that share a character (the bytes of an emoji) give it the largest of their scores. One without characters
-    (a special token) has no part in the scale. Control characters are shown as pictures.
+    (a special token) has no part in the scale. Control characters are shown as `visible` does.
     """
     scored = zip(spans, scores, strict=True)
     largest = max((abs(score) for (start, end), score in scored if start < end), default=0.0)

@@ -58,3 +58,14 @@ def test_control_characters_are_pictures_that_keep_their_places():
     console = Console(width=80, record=True, file=io.StringIO())
     console.print(highest("a\x1b[1m b\x07", [(6, 8)], {"score": [1.0]}))
     assert console.export_text().splitlines()[1].split() == ["a␛[1m", "b␇", "1"]
+
+
+def test_characters_that_turn_a_line_and_halves_of_characters_are_shown():
+    turning = "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+    assert visible(f"a{turning}b") == f"a{len(turning) * chr(0xFFFD)}b"
+    assert visible("a\udcffb\ud83d") == "a\ufffdb\ufffd"
+    assert visible("".join(map(chr, range(0xA0)))).isprintable() is False  # newline and tab stay
+    assert visible("".join(chr(code) for code in range(0xA0) if chr(code) not in "\n\t")).isprintable()
+    # what joins emoji, and right-to-left letters themselves, are text
+    for text in ("👩\u200d👩\u200d👧", "שלום", "a\u200bb"):
+        assert visible(text) == text

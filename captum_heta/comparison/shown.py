@@ -28,9 +28,9 @@ def show_comparison(comparison: Comparison, console: Console) -> None:
         for i, _ in enumerate(names, start=1):
             table.add_column(str(i), justify="right")
         for i, (name, row) in enumerate(zip(names, comparison.spearman().tolist(), strict=True), start=1):
-            table.add_row(Text(f"{i} {name}"), *(f"{value:.2f}" for value in row))
+            table.add_row(Text(f"{i} {visible(name)}"), *(f"{value:.2f}" for value in row))
         console.print(table)
 
 
 def _heading(console: Console, name: str, note: str) -> None:
-    console.print(Text.assemble("\n", (name, "bold"), (f"  {visible(note)}", "dim")))
+    console.print(Text.assemble("\n", (visible(name), "bold"), (f"  {visible(note)}", "dim")))

@@ -78,3 +78,11 @@ def test_each_token_has_the_shade_of_its_score(made):
         "38;2;255;255;255;48;2;175;20;35m down",
         "38;2;0;0;0;48;2;255;255;255m nil",
     ]
+
+
+def test_names_of_methods_are_text_too(made):
+    lines = shown(made(["a", " b"], {"A\x1b[2J\u202e": [1.0, 2.0], "B": [2.0, 1.0]}, failures=["C\x9b"]))
+    assert not set("\x1b\u202e\x9b") & set("".join(lines))
+    assert "A␛[2J\ufffd  0.25 s, darkest 2" in lines
+    assert "1 A␛[2J\ufffd   1.00  -1.00" in lines
+    assert "C\ufffd  9.50 s" in lines
