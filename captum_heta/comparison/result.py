@@ -1,6 +1,5 @@
 """What `captum_heta.compare` finds: the results of several methods, side by side."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,7 +9,7 @@ import torch
 from captum.attr import LLMAttributionResult
 from torch import Tensor
 
-from captum_heta.attr import HETATerms, LLMTokenAttributionResult
+from captum_heta.comparison.files import write_whole
 from captum_heta.metrics import spearman, top_k_overlap
 from captum_heta.text import Span
 
@@ -19,7 +18,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from pandas import DataFrame
 
-_FORMAT = 1
 _SCALES = ("sum", "max", "none")
 
 
@@ -90,8 +88,9 @@ class Comparison:
         rows = torch.stack([result.seq_attr.detach().float().cpu() for result in self.results.values()])
         if scale == "none":
             return rows
-        size = rows.abs().sum(1, keepdim=True) if scale == "sum" else rows.abs().amax(1, keepdim=True)
-        return rows / size.clamp(min=torch.finfo(rows.dtype).tiny)
+        size = rows.double().abs()  # whose sum may be more than float32 has
+        size = size.sum(1, keepdim=True) if scale == "sum" else size.amax(1, keepdim=True)
+        return (rows / size.clamp(min=torch.finfo(rows.dtype).tiny)).float()
 
     def spearman(self, signed: bool = False) -> Tensor:
         """Rank correlations of the methods, (methods, methods); of the magnitudes, or of the ``signed`` scores."""
@@ -144,59 +143,26 @@ class Comparison:
         return [score for score, spans in zip(scores, self.places, strict=True) for _ in spans]
 
     def save(self, file: str | Path) -> None:
-        """Write everything to a JSON file, for `load`; what a result links to besides (its input) is left out."""
-        Path(file).write_text(json.dumps(self._as_json(), ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+        """Write everything to a JSON file, for `load`; what a result links to besides (its input) is left out.
+
+        The file has all of it, or is as it was before.
+
+        Raises:
+            ValueError: for results that are not finite, which `compare` gives none of.
+            OSError: if the file cannot be written.
+        """
+        from captum_heta.comparison.saved import to_json
+
+        write_whole(file, to_json(self))
 
     @classmethod
     def load(cls, file: str | Path) -> "Comparison":
         """What `save` wrote. Results are Captum's, without `inp`; HETA's terms are in them.
 
         Raises:
-            ValueError: if the file is none of `save`.
+            ValueError: if the file is none of `save`; says what is wrong with it.
+            OSError: if it cannot be read.
         """
-        try:
-            found = json.loads(Path(file).read_text(encoding="utf-8"))
-            if found["format"] != _FORMAT:
-                raise ValueError(f"its format is {found['format']!r}, expected {_FORMAT}")
-            return cls(
-                prompt=found["prompt"],
-                places=[[(start, end) for start, end in spans] for spans in found["places"]],
-                input_tokens=found["input_tokens"],
-                target=found["target"],
-                results={name: _result(found["input_tokens"], entry) for name, entry in found["results"].items()},
-                failures={name: Failure(**entry) for name, entry in found["failures"].items()},
-                seconds=found["seconds"],
-            )
-        except (KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"{file} is no comparison saved by captum_heta: {error}.") from error
+        from captum_heta.comparison.saved import read
 
-    def _as_json(self) -> dict[str, Any]:
-        return {
-            "format": _FORMAT,
-            "prompt": self.prompt,
-            "places": self.places,
-            "input_tokens": self.input_tokens,
-            "target": self.target,
-            "results": {name: _entry(result) for name, result in self.results.items()},
-            "failures": {name: vars(failure) for name, failure in self.failures.items()},
-            "seconds": self.seconds,
-        }
-
-
-def _entry(result: LLMAttributionResult) -> dict[str, Any]:
-    terms = getattr(result, "terms", None)
-    return {
-        "output_tokens": result.output_tokens,
-        "seq_attr": result.seq_attr.detach().tolist(),
-        "token_attr": None if result.token_attr is None else result.token_attr.detach().tolist(),
-        "output_probs": None if result.output_probs is None else result.output_probs.detach().tolist(),
-        "terms": None if terms is None else {name: term.tolist() for name, term in terms._asdict().items()},
-    }
-
-
-def _result(input_tokens: list[str], entry: dict[str, Any]) -> LLMAttributionResult:
-    terms = entry.pop("terms")
-    if terms is None:
-        return LLMAttributionResult(input_tokens=input_tokens, **entry)
-    found = HETATerms(**{name: torch.tensor(term, dtype=torch.float32, device="cpu") for name, term in terms.items()})
-    return LLMTokenAttributionResult(input_tokens=input_tokens, terms=found, **entry)
+        return read(file)
