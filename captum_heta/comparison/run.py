@@ -18,6 +18,9 @@ from torch import Tensor
 
 from captum_heta.attr import LLMTokenAttribution, TokenAttribution
 from captum_heta.attr._captum import NullProgress, progress
+from captum_heta.attr.inputs import check_length
+from captum_heta.comparison.interrupt import ComparisonInterrupt
+from captum_heta.comparison.models import tightest, undisturbed
 from captum_heta.comparison.result import Comparison, Failure
 from captum_heta.inputs import ChatInput
 from captum_heta.models import GREEDY, generated
@@ -39,7 +42,8 @@ def compare(
 ) -> Comparison:
     """Explain one target by several methods, each through Captum's LLM interface.
 
-    A method that fails is reported under its name, and the others go on.
+    A method that fails is reported under its name, and the others go on; so is one whose scores are not finite. After
+    Ctrl-C what was computed is in the attribute ``comparison`` of the error.
 
     Args:
         methods: by the name that each has in tables: an attribution method of this package or of Captum, made with a
@@ -49,14 +53,17 @@ def compare(
         inp: a TextTokenInput or TextTemplateInput, such as a `ChatInput` or a `DocumentsInput`; or text, whose tokens
             except the special ones are the features.
         target: what is explained, as text or token ids (K,). None lets the first method's model generate it, once.
-        gen_args: arguments of ``model.generate``; only without ``target``. None generates greedily, as Captum does.
+        gen_args: arguments of ``model.generate``; only without ``target``. None generates greedily, as Captum does,
+            up to the end of the models' positions.
         options: by the name of a method, arguments of its ``attribute``, such as ``{"IG": {"n_steps": 20}}``. Captum's
             perturbation methods get ``use_cached_outputs=False``, without which Captum 0.9 is wrong on transformers 5.
         show_progress: show a progress bar of the methods.
 
     Raises:
         TypeError: for something that is no attribution method, and an input of another kind.
-        ValueError: if there are no methods, options for none of them, or nothing to explain.
+        ValueError: if there are no methods, options for none of them, nothing to explain, or prompt and target are
+            longer than a method's model can read.
+        ComparisonInterrupt: a KeyboardInterrupt, after one during the methods.
 
     Example::
 
@@ -69,26 +76,87 @@ def compare(
     unknown = [name for name in options if name not in methods]
     if unknown:
         raise ValueError(f"options are for {unknown[0]!r}, which is not among the methods {', '.join(methods)}.")
-    if isinstance(inp, str):
-        inp = TextTokenInput(inp, tokenizer, skip_tokens=list(tokenizer.all_special_ids))
-    if not isinstance(inp, TextTokenInput | TextTemplateInput):
+    if not isinstance(inp, str | TextTokenInput | TextTemplateInput):
         raise TypeError(f"inp must be text, a TextTokenInput or a TextTemplateInput, got {type(inp).__name__}.")
     wrapped = {name: _wrapped(name, method, tokenizer) for name, method in methods.items()}
-    outputs = _outputs(wrapped, tokenizer, inp, target, gen_args)
+    # before anything that takes longer the longer the text is
+    limit, length = tightest(wrapped.values()), _length(inp, tokenizer)
+    if limit is not None:
+        check_length(limit, length)
+    if isinstance(inp, str):
+        inp = TextTokenInput(inp, tokenizer, skip_tokens=list(tokenizer.all_special_ids))
+    if not inp.values:
+        raise ValueError(
+            "The prompt has nothing to attribute the output to: all its tokens are skipped, or its template has no "
+            "values."
+        )
+    room = None if limit is None or limit.max_positions is None else limit.max_positions - length + 1
+    outputs = _outputs(wrapped, tokenizer, inp, target, gen_args, room)
+    if limit is not None:
+        check_length(limit, length + len(outputs) - 1)
     prompt, places = _places(inp, tokenizer)
     found = Comparison(prompt, places, [str(value) for value in inp.values], tokenizer.decode(outputs))
-    with progress(desc="methods", total=len(wrapped)) if show_progress else NullProgress() as bar:
-        for name, method in wrapped.items():
+    try:
+        _run(found, wrapped, inp, outputs, tokenizer, options, show_progress)
+    except KeyboardInterrupt as stop:
+        for name in wrapped:
+            found.seconds.setdefault(name, 0.0)
+            if name not in found.results and name not in found.failures:
+                found.failures[name] = Failure("KeyboardInterrupt", "interrupted")
+        raise ComparisonInterrupt(found) from stop
+    return found
+
+
+def _run(
+    found: Comparison,
+    methods: Mapping[str, Any],
+    inp: Any,
+    outputs: Tensor,
+    tokenizer: Any,
+    options: Mapping[str, Mapping[str, Any]],
+    show_progress: bool,
+) -> None:
+    """Put the result of each method into ``found``, or why it has none."""
+    with progress(desc="methods", total=len(methods)) if show_progress else NullProgress() as bar:
+        for name, method in methods.items():
             start = time.perf_counter()
             try:
-                result = _attributed(method, inp, prompt, outputs, tokenizer, dict(options.get(name, {})))
+                with undisturbed(method):
+                    result = _attributed(method, inp, found.prompt, outputs, tokenizer, dict(options.get(name, {})))
+                _check(result, len(inp.values))
             except Exception as error:  # of whatever kind: it is another method's, and told
                 found.failures[name] = Failure(type(error).__name__, str(error))
             else:
                 found.results[name] = result
-            found.seconds[name] = time.perf_counter() - start
+            finally:
+                found.seconds[name] = time.perf_counter() - start
             bar.update(1)
-    return found
+
+
+def _check(result: LLMAttributionResult, count: int) -> None:
+    """Raise ValueError for what cannot stand beside other results: other features, or numbers that are not finite."""
+    _check_shape(result.seq_attr, count)
+    terms = getattr(result, "terms", None)
+    for what, several in (
+        ("scores", (result.seq_attr, result.token_attr)),
+        ("probabilities", (result.output_probs,)),
+        ("terms", terms or ()),
+    ):
+        for values in several:
+            if values is not None and (values.is_complex() or not values.float().isfinite().all()):
+                raise ValueError(f"its {what} are not finite.")
+
+
+def _check_shape(scores: Tensor, count: int) -> None:
+    if tuple(scores.shape) != (count,):
+        raise ValueError(f"expected a score for each of the {count} features, got {tuple(scores.shape)}.")
+
+
+def _length(inp: str | TextTokenInput | TextTemplateInput, tokenizer: Any) -> int:
+    """How many tokens the prompt has."""
+    if isinstance(inp, TextTokenInput):
+        return inp.inp_tensor.shape[1]
+    return len(tokenizer.encode(inp if isinstance(inp, str) else inp.to_model_input()))
 
 
 def _wrapped(name: str, method: Any, tokenizer: Any) -> Any:
@@ -109,8 +177,10 @@ def _wrapped(name: str, method: Any, tokenizer: Any) -> Any:
     return method
 
 
-def _outputs(wrapped: Mapping[str, Any], tokenizer: Any, inp: Any, target: Any, gen_args: Any) -> Tensor:
-    """The output's token ids (K,)."""
+def _outputs(
+    wrapped: Mapping[str, Any], tokenizer: Any, inp: Any, target: Any, gen_args: Any, room: int | None
+) -> Tensor:
+    """The output's token ids (K,); no more than ``room`` where nothing is said of how many."""
     if target is not None:
         if gen_args is not None:
             raise ValueError("gen_args generate a target: pass them or a target, not both.")
@@ -127,7 +197,8 @@ def _outputs(wrapped: Mapping[str, Any], tokenizer: Any, inp: Any, target: Any, 
         if isinstance(inp, TextTokenInput)
         else torch.tensor([tokenizer.encode(inp.to_model_input())], device="cpu")
     )
-    outputs = generated(model, ids, **(gen_args or GREEDY))
+    usual = GREEDY if room is None else GREEDY | {"max_new_tokens": min(room, GREEDY["max_new_tokens"] or room)}
+    outputs = generated(model, ids, **(gen_args or usual))
     if outputs.numel() == 0:
         raise ValueError("The model generated nothing: there is no output to explain. Pass a target.")
     return outputs
@@ -154,8 +225,7 @@ def _attributed(
     if isinstance(method, LLMAttribution | LLMGradientAttribution):
         return method.attribute(inp, target=outputs, **options)
     scores = torch.as_tensor(method(prompt, tokenizer.decode(outputs), **options)).detach().cpu()
-    if tuple(scores.shape) != (len(inp.values),):
-        raise ValueError(f"expected a score for each of the {len(inp.values)} features, got {tuple(scores.shape)}.")
+    _check_shape(scores, len(inp.values))  # which Captum asserts
     labels = [tokenizer.decode(token) for token in outputs[:, None]]
     return LLMAttributionResult(
         input_tokens=[str(value) for value in inp.values], output_tokens=labels, seq_attr=scores, inp=inp
