@@ -1,6 +1,7 @@
 """Tables and plots of a benchmark's lines."""
 
 import csv
+import html
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,6 +11,10 @@ from typing import Any
 from captum_heta.benchmark.measures import MEASURES
 from captum_heta.benchmark.sources import RANDOM
 from captum_heta.benchmark.statistics import Interval, mean_interval
+from captum_heta.terminal import visible
+
+# What Markdown, and the HTML in it, reads as something else than text: tags, cells, code, links, emphasis, formulas.
+_MARKDOWN = {ord(sign): html.escape(sign) for sign in "&<>"} | {ord(sign): f"&#{ord(sign)};" for sign in "|`[]\\*~$"}
 
 
 @dataclass(frozen=True)
@@ -69,12 +74,12 @@ class Report:
         for data in self.data:
             metrics = [name for name in self.metrics if any(cells[data, row, name].value.n for row in self.methods)]
             count = len({line["example"] for line in self.lines if line["data"] == data})
-            parts.append(f"## {data}: {count} examples\n\n{self._values(data, metrics, cells)}")
+            parts.append(f"## {_plain(data)}: {count} examples\n\n{self._values(data, metrics, cells)}")
             if len(self.methods) > 1:
-                others = f"Differences to {self.methods[0]} on the same examples:"
+                others = f"Differences to {_plain(self.methods[0])} on the same examples:"
                 parts.append(f"{others}\n\n{self._differences(data, metrics, cells)}")
             if reasons := self.left_out(data):
-                parts.append("\n".join(f"* {reason}" for reason in reasons))
+                parts.append("\n".join(f"* {_plain(reason)}" for reason in reasons))
         parts.append(
             "Means over examples with 95% intervals (bootstrap over examples). ↑ higher is better, ↓ lower is better."
         )
@@ -93,9 +98,8 @@ class Report:
             )
             for cell in self.cells:
                 mean, low, high, n = cell.value
-                rows.writerow(
-                    [cell.data, cell.method, cell.metric, n, mean, low, high, *cell.difference[:3], cell.to_random]
-                )
+                names = (visible(cell.data), visible(cell.method), cell.metric)
+                rows.writerow([*names, n, mean, low, high, *cell.difference[:3], cell.to_random])
         return [page, table, *bar_plots(self, folder)]
 
     def _cell(self, data: str, method: str, metric: str) -> Cell:
@@ -129,12 +133,12 @@ class Report:
                 if line["data"] == data and line["method"] == method and "seconds" in line
             ]
             seconds = f"{sum(spent) / len(spent):.3f}" if spent else ""
-            rows.append([method, *(_value(cells[data, method, name]) for name in metrics), seconds])
+            rows.append([_plain(method), *(_value(cells[data, method, name]) for name in metrics), seconds])
         return _table(["method", *titles, "seconds"], rows)
 
     def _differences(self, data: str, metrics: Sequence[str], cells: dict[tuple[str, str, str], Cell]) -> str:
         rows = [
-            [method, *(_interval(cells[data, method, name].difference, "+") for name in metrics)]
+            [_plain(method), *(_interval(cells[data, method, name].difference, "+") for name in metrics)]
             for method in self.methods[1:]
         ]
         return _table(["method", *(MEASURES[name].title for name in metrics)], rows)
@@ -170,6 +174,15 @@ def _interval(value: Interval, sign: str = "") -> str:
         return ""
     mean = f"{value.mean:{sign}.3f}"
     return mean if value.n == 1 else f"{mean} [{value.low:{sign}.3f}, {value.high:{sign}.3f}]"
+
+
+def _plain(text: str) -> str:
+    r"""``text`` on one line, as Markdown that shows it as it is, also in a cell of a table.
+
+    >>> _plain("a|b\n<i>")
+    'a&#124;b &lt;i&gt;'
+    """
+    return " ".join(visible(text).split()).translate(_MARKDOWN)
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

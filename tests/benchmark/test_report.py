@@ -79,3 +79,27 @@ def test_files_have_the_same_numbers_and_a_plot_a_metric(report, tmp_path):
     assert float(rows[2]["difference"]) == pytest.approx(-0.45)
     with Image.open(tmp_path / "dsa.png") as picture:
         assert min(picture.size) > 150
+
+
+def test_foreign_text_is_text_in_the_page_and_the_table(tmp_path):
+    data, method = "<img src=x>|`d`\x1b[2J", "a|b\n<script>&amp; [x](y) *z* ~~w~~ $v$ \\ \u202e"
+    lines = [
+        line("a|<i>", "HETA", dsa=0.5) | {"data": data},
+        line("a|<i>", method, dsa=0.5) | {"data": data},
+        {"data": data, "example": "<b>", "method": method, "error": "E: <b>|\n# no\x9b"},
+        {"data": data, "example": "c", "method": "HETA", "skipped": "it is <b>|"},
+    ]
+    report = Report(lines, ["dsa"])
+    page = report.markdown()
+    assert not set("\x1b\x9b\u202e`<>*[\\$~") & set(
+        page.replace("* ", "").replace("0.500 [", "").replace("+0.000 [", "").replace("Means over", "")
+    )
+    assert "## &lt;img src=x&gt;&#124;&#96;d&#96;␛&#91;2J: 3 examples" in page
+    rows = [row for row in page.splitlines() if row.startswith("|")]
+    assert {row.count("|") for row in rows} == {4, 3}  # with seconds, and without
+    assert "| a&#124;b &lt;script&gt;&amp;amp; &#91;x&#93;(y) &#42;z&#42; &#126;&#126;w" in page
+    assert "* 1 of the examples: a&#124;b" in page
+    assert "left out, as it is &lt;b&gt;&#124;" in page
+    report.write(tmp_path)
+    assert page == (tmp_path / "report.md").read_text(encoding="utf-8")
+    assert not set("\x1b\x9b\u202e") & set((tmp_path / "report.csv").read_text(encoding="utf-8"))
