@@ -1,7 +1,6 @@
 """``captum-heta benchmark``: methods on data sets, measured."""
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,10 +16,23 @@ from captum_heta.benchmark.processes import process
 from captum_heta.benchmark.report import Report
 from captum_heta.benchmark.runner import Benchmark, chosen
 from captum_heta.benchmark.settings import Settings, versions
-from captum_heta.benchmark.sources import GRAMMAR
-from captum_heta.cli.common import BosOption, DebugOption, DtypeOption, ModelOption, beginning, errors_told, load
+from captum_heta.benchmark.sources import GRAMMAR, sources
+from captum_heta.checks import check_seed
+from captum_heta.cli.common import (
+    BosOption,
+    DebugOption,
+    DtypeOption,
+    ModelOption,
+    check_model_options,
+    listed,
+    load,
+)
+from captum_heta.cli.files import check_folder
+from captum_heta.cli.told import errors_told, say, terminal
 from captum_heta.datasets import DATASETS, Example, read
-from captum_heta.demo import examples
+from captum_heta.demo import examples, load_model
+from captum_heta.models import LanguageModel
+from captum_heta.terminal import visible
 
 EMBEDDED = "embedded"
 
@@ -49,7 +61,7 @@ def benchmark(
     options: Annotated[
         str, typer.Option(help='Arguments of methods as JSON, such as \'{"shapley": {"n_samples": 5}}\'.')
     ] = "{}",
-    dtype: DtypeOption = "float32",
+    dtype: DtypeOption = None,
     device_map: Annotated[
         str | None, typer.Option(help="How accelerate spreads --model over devices, such as auto.")
     ] = None,
@@ -64,36 +76,43 @@ def benchmark(
     """
     with errors_told(debug):
         rank, processes, local = process()
-        start = PRESETS.get(preset, DEFAULT) if preset else DEFAULT
-        if preset and preset not in PRESETS:
+        if preset is not None and preset not in PRESETS:
             raise ValueError(f"There is no preset {preset!r}; there are {', '.join(PRESETS)}.")
-        names = checked(_listed(metrics) or start.metrics)
+        start = DEFAULT if preset is None else PRESETS[preset]
+        check_folder("--out", out)
+        check_model_options(model, dtype, device_map)
+        check_seed(seed)
+        names = checked(start.metrics if metrics is None else listed("--metrics", metrics))
+        rows = start.rows if methods is None else listed("--methods", methods)
+        given = _options(options)
+        sources(rows, load_model()[0], given, seed)  # what is wrong with names and options, said on any model
         found = _data(data, limit, seed, download)
-        loaded, tokenizer = load(model, dtype, device_map, local)
-        beginning(tokenizer, bos)
+        loaded, tokenizer = load(model, dtype, device_map, local, bos)
         settings = Settings(
             model=f"{model or 'captum_heta.demo'}, {loaded.num_parameters():,} parameters",
             dtype=str(loaded.dtype).removeprefix("torch."),
             metrics=names,
-            options=_options(options),
+            options=given,
             draws=draws,
             seed=seed,
-            max_tokens=max_tokens or getattr(loaded.config.get_text_config(), "max_position_embeddings", None),
+            max_tokens=_most(loaded, max_tokens),
             bos=bos,
             answered=answered,
             versions=versions(),
         )
-        run = Benchmark(loaded, tokenizer, found, _listed(methods) or start.rows, settings, out, rank, processes)
+        run = Benchmark(loaded, tokenizer, found, rows, settings, out, rank, processes)
         _run(run, retry_failed)
         lines = run.results()
         if lines is None:
             return  # the process that finishes last makes the tables
         report = Report(lines, names)
-        written = report.write(out)
-    # a number that is cut to fit a narrow terminal would be another number
-    needed = max(map(len, report.methods)) + 12 * len(names)
-    _show(report, Console(highlight=False, width=max(needed, Console().width)))
-    Console(stderr=True, highlight=False).print(f"Wrote {', '.join(map(str, written))}", markup=False, soft_wrap=True)
+        # a number that is cut to fit a narrow terminal would be another number
+        needed = max(map(len, report.methods)) + 12 * len(names)
+        try:
+            written = report.write(out)
+        finally:  # what was measured is shown, whatever becomes of the files
+            _show(report, terminal(width=max(needed, terminal().width)))
+        say(f"Wrote {', '.join(map(str, written))}")
 
 
 def _run(run: Benchmark, retry_failed: bool) -> None:
@@ -116,36 +135,52 @@ def _show(report: Report, console: Console) -> None:
     """The means; the intervals are in the files."""
     cells = {(cell.data, cell.method, cell.metric): cell.value for cell in report.cells}
     for data in report.data:
-        table = Table(title=data, title_style="bold", title_justify="left", box=None, pad_edge=False)
+        table = Table(title=Text(visible(data)), title_style="bold", title_justify="left", box=None, pad_edge=False)
         table.add_column("mean", no_wrap=True)
         metrics = [name for name in report.metrics if any(cells[data, row, name].n for row in report.methods)]
         for name in metrics:
             table.add_column(f"{MEASURES[name].title} {MEASURES[name].arrow}", justify="right")
         for row in report.methods:
             values = [cells[data, row, name] for name in metrics]
-            table.add_row(Text(row), *(f"{value.mean:.3f}" if value.n else "" for value in values))
+            table.add_row(Text(visible(row)), *(f"{value.mean:.3f}" if value.n else "" for value in values))
         console.print("")
         console.print(table)
         for left_out in report.left_out(data):
-            console.print(f"  {left_out}", markup=False, style="yellow")
+            console.print(f"  {visible(left_out)}", markup=False, style="yellow")
 
 
-def _listed(text: str | None) -> Sequence[str]:
-    return tuple(part.strip() for part in text.split(",") if part.strip()) if text else ()
+def _most(model: Any, max_tokens: int | None) -> int | None:
+    """To how many tokens prompts are cut.
+
+    Raises:
+        ValueError: for more than the model can read.
+    """
+    lm = LanguageModel(model)
+    if max_tokens is not None and lm.max_positions is not None and max_tokens > lm.max_positions:
+        raise ValueError(
+            f"--max-tokens {max_tokens} is more than the {lm.max_positions} positions of {type(lm.model).__name__}: "
+            "give no more, or leave it out."
+        )
+    return lm.max_positions if max_tokens is None else max_tokens
 
 
 def _data(text: str, limit: int, seed: int, download: bool) -> dict[str, list[Example]]:
-    found: dict[str, list[Example]] = {}
-    for part in _listed(text):
-        name, _, source = part.partition("=")
-        if name == EMBEDDED:
-            found[name] = list(examples(limit, seed))
-        elif not source:
+    places = [part.partition("=")[::2] for part in listed("--data", text)]
+    for i, (name, source) in enumerate(places):  # all of them before any is read
+        if name != EMBEDDED and name not in DATASETS:
+            raise ValueError(f"--data: there is no data set {name!r}; there are {', '.join([*DATASETS, EMBEDDED])}.")
+        if name == EMBEDDED and source:
+            raise ValueError(f"--data: {EMBEDDED} comes with the package and has no path, got {source!r}.")
+        if name != EMBEDDED and not source:
             raise ValueError(f"--data {name} needs its file or its id on the hub: {name}=PATH.")
-        else:
-            found[name] = chosen(read(name, source, download=download), limit, seed)
-    if not found:
-        raise ValueError("--data names no data set.")
+        if name in [other for other, _ in places[:i]]:
+            raise ValueError(f"--data has {name!r} twice: results are kept by its name.")
+    found = {}
+    for name, source in places:
+        items = examples(limit, seed) if name == EMBEDDED else read(name, source, download=download)
+        found[name] = chosen(list(items), limit, seed)
+        if not found[name]:
+            raise ValueError(f"--data {name}={source} has no examples.")
     return found
 
 

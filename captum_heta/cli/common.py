@@ -1,16 +1,17 @@
-"""What the commands share: their arguments, the model, and errors in a sentence."""
+"""What the commands share: their arguments, the model, and what it is asked."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 from typing import Annotated, Any
 
 import torch
 import typer
-from rich.console import Console
+from captum.attr import TextTokenInput
 from torch import Tensor
 
+from captum_heta.attr.inputs import check_length
 from captum_heta.demo import examples, load_model
+from captum_heta.models import LanguageModel
+
+_DTYPES = ("float32", "bfloat16")
 
 PromptArgument = Annotated[
     str | None, typer.Argument(help="The text to explain; an example of the embedded model if left out.")
@@ -19,7 +20,9 @@ TargetOption = Annotated[
     str | None, typer.Option(help="The continuation to explain; the model's likeliest token if left out.")
 ]
 ModelOption = Annotated[str | None, typer.Option(help="A Hugging Face id or folder; the embedded model if left out.")]
-DtypeOption = Annotated[str, typer.Option(help="Of the weights of --model: float32 or bfloat16.")]
+DtypeOption = Annotated[
+    str | None, typer.Option(help="Of the weights of --model: float32 or bfloat16; float32 if left out.")
+]
 BosOption = Annotated[
     bool,
     typer.Option("--bos", help="Begin prompts with the beginning-of-text token, if the tokenizer does not do so."),
@@ -27,32 +30,35 @@ BosOption = Annotated[
 DebugOption = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 
 
-@contextmanager
-def errors_told(debug: bool) -> Iterator[None]:
-    """An error ends the command with its message, and without a traceback unless ``debug``."""
-    try:
-        yield
-    except (ValueError, TypeError, RuntimeError, OSError) as error:
-        if debug:
-            raise
-        errors = Console(stderr=True, highlight=False)
-        errors.print("Error:", style="bold red", end=" ")
-        errors.print(str(error), markup=False)
-        raise typer.Exit(1) from None
-
-
-def wrote(file: Path | None) -> None:
-    """Say so, if there is a file."""
-    if file is not None:
-        Console(stderr=True, highlight=False).print(f"Wrote {file}", markup=False)
-
-
 def example(prompt: str | None, target: str | None) -> tuple[str, str | None]:
-    """Prompt and target, those of an example of the embedded model without a prompt."""
+    """Prompt and target, those of an example of the embedded model without a prompt.
+
+    Raises:
+        ValueError: for one without a character, of which no tokenizer makes a token to explain.
+    """
+    if prompt == "":
+        raise ValueError("The prompt is empty: there is nothing to attribute an output to.")
+    if target == "":
+        raise ValueError("--target is empty: give a text, or leave it out for the model's likeliest token.")
     if prompt is not None:
         return prompt, target
     item = next(examples(1))
-    return item.prompt, target or item.target
+    return item.prompt, item.target if target is None else target
+
+
+def listed(option: str, text: str) -> list[str]:
+    """The parts of what an option lists with commas between.
+
+    Raises:
+        ValueError: if there are none, or one is there twice.
+    """
+    found = [part.strip() for part in text.split(",") if part.strip()]
+    twice = [part for i, part in enumerate(found) if part in found[:i]]
+    if twice:
+        raise ValueError(f"{option} has {twice[0]!r} twice: once is enough.")
+    if not found:
+        raise ValueError(f"{option} names nothing, got {text!r}.")
+    return found
 
 
 def beginning(tokenizer: Any, bos: bool) -> str:
@@ -70,45 +76,85 @@ def beginning(tokenizer: Any, bos: bool) -> str:
     return tokenizer.bos_token
 
 
-def load(name: str | None, dtype: str, device_map: str | None = None, device: int = 0) -> tuple[Any, Any]:
+def check_model_options(name: str | None, dtype: str | None, device_map: str | None = None) -> None:
+    """Raise ValueError for another dtype than there is, and for options of ``--model`` without it."""
+    if dtype is not None and dtype not in _DTYPES:
+        raise ValueError(f"--dtype must be {' or '.join(_DTYPES)}, got {dtype!r}.")
+    if name == "":
+        raise ValueError("--model is empty: give a Hugging Face id or folder, or leave it out for the embedded model.")
+    if name is None and device_map is not None:
+        raise ValueError("--device-map places the model of --model; the embedded one is small.")
+    if name is None and dtype is not None:
+        raise ValueError("--dtype is that of the model of --model; the embedded one has float32: leave it out.")
+
+
+def load(
+    name: str | None, dtype: str | None = None, device_map: str | None = None, device: int = 0, bos: bool = False
+) -> tuple[Any, Any]:
     """The model, on a GPU if there is one, and its tokenizer.
 
     Args:
         name: a Hugging Face id or folder; None for the embedded model.
-        dtype: "float32" or "bfloat16".
+        dtype: "float32" or "bfloat16"; None for float32.
         device_map: how accelerate places the model; None for one device.
         device: the number of the GPU, without ``device_map``.
+        bos: whether `beginning` will be asked for; what is wrong with that is told before the weights are loaded.
 
     Raises:
-        ValueError: for another dtype, or a ``device_map`` for the embedded model.
+        ValueError: as `check_model_options` and `beginning` do.
     """
+    check_model_options(name, dtype, device_map)
     if name is None:
-        if device_map is not None:
-            raise ValueError("--device-map places the model of --model; the embedded one is small.")
-        return load_model()
-    if dtype not in ("float32", "bfloat16"):
-        raise ValueError(f"--dtype must be float32 or bfloat16, got {dtype!r}.")
+        model, tokenizer = load_model()
+        beginning(tokenizer, bos)
+        return model, tokenizer
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(name)
+    beginning(tokenizer, bos)
+    dtype = dtype or _DTYPES[0]
     if device_map is not None:
         return AutoModelForCausalLM.from_pretrained(name, dtype=dtype, device_map=device_map).eval(), tokenizer
     model = AutoModelForCausalLM.from_pretrained(name, dtype=dtype).eval()
     return model.to(f"cuda:{device % torch.cuda.device_count()}" if torch.cuda.is_available() else "cpu"), tokenizer
 
 
+def text_input(prompt: str, model: Any, tokenizer: Any) -> TextTokenInput:
+    """The prompt for Captum; its features are its tokens except the special ones.
+
+    Raises:
+        ValueError: if there are none, or more than the model can read; both are told before the model runs.
+    """
+    check_length(LanguageModel(model), len(tokenizer.encode(prompt)))
+    inp = TextTokenInput(prompt, tokenizer, skip_tokens=list(tokenizer.all_special_ids))
+    if not inp.values:
+        raise ValueError("The prompt has nothing to attribute the output to: all its tokens are special ones.")
+    return inp
+
+
 def outputs_of(model: Any, ids: Tensor, tokenizer: Any, prompt: str, target: str | None) -> Tensor:
-    """The output's token ids; a target is taken with or without a space before it, as the model finds likelier."""
-    ids = ids.to(model.device)
+    """The output's token ids; a target is taken with or without a space before it, as the model finds likelier.
+
+    Raises:
+        ValueError: for a target without tokens, or with more than the model can read behind the prompt.
+    """
+    lm, ids = LanguageModel(model), ids.to(model.device)
+    check_length(lm, ids.shape[1])
     with torch.no_grad():
         if target is None:
             return model(ids, logits_to_keep=1).logits[0, -1].argmax()[None].cpu()
+        spaced = target if target[:1].isspace() or prompt[-1:].isspace() else f" {target}"
+        ways = [
+            torch.tensor(tokenizer.encode(text, add_special_tokens=False), dtype=torch.long)
+            for text in dict.fromkeys([target, spaced])
+        ]
+        if not all(map(len, ways)):
+            raise ValueError(f"The target {target!r} encodes to no token: there is no output to explain.")
+        check_length(lm, ids.shape[1] + max(map(len, ways)) - 1)
         best: tuple[float, Tensor] | None = None
-        for text in dict.fromkeys([target, target if target[:1].isspace() or prompt[-1:].isspace() else f" {target}"]):
-            tokens = torch.tensor(tokenizer.encode(text, add_special_tokens=False), dtype=torch.long)
-            if tokens.numel() == 0:
-                raise ValueError(f"The target {target!r} encodes to no token: there is no output to explain.")
-            logits = model(torch.cat([ids, tokens.to(ids)[None]], dim=1), logits_to_keep=len(tokens) + 1).logits[0, :-1]
+        for tokens in ways:
+            read = torch.cat([ids, tokens[:-1].to(ids)[None]], dim=1)
+            logits = model(read, logits_to_keep=len(tokens)).logits[0]
             likely = logits.log_softmax(-1).gather(1, tokens.to(ids)[:, None]).sum().item()
             if best is None or likely > best[0]:
                 best = likely, tokens

@@ -1,12 +1,11 @@
 """``captum-heta compare``: a prompt shaded by the scores of several methods."""
 
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from captum.attr import TextTokenInput
-from rich.console import Console
 
 from captum_heta.cli.common import (
     BosOption,
@@ -16,16 +15,22 @@ from captum_heta.cli.common import (
     PromptArgument,
     TargetOption,
     beginning,
-    errors_told,
+    check_model_options,
     example,
+    listed,
     load,
     outputs_of,
-    wrote,
+    text_input,
 )
-from captum_heta.comparison import Comparison
+from captum_heta.cli.files import check_files, written
+from captum_heta.cli.told import errors_told, terminal
+from captum_heta.comparison import Comparison, ComparisonInterrupt
 from captum_heta.comparison import compare as compare_methods
+from captum_heta.comparison.files import write_whole
 from captum_heta.comparison.shown import show_comparison
 from captum_heta.methods import METHODS, named_methods
+
+_INTERRUPTED = 130  # the exit status after Ctrl-C
 
 
 def compare(
@@ -33,33 +38,49 @@ def compare(
     methods: Annotated[str, typer.Option(help=f"Separated by commas: {', '.join(METHODS)}.")] = "heta,ig,ablation",
     target: TargetOption = None,
     model: ModelOption = None,
-    dtype: DtypeOption = "float32",
+    dtype: DtypeOption = None,
     bos: BosOption = False,
     html_file: Annotated[Path | None, typer.Option("--html", help="Write a page of it to this file too.")] = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write all scores to this file too.")] = None,
     debug: DebugOption = False,
 ) -> None:
-    """Shade a prompt's tokens by the scores of several methods, one under the other."""
+    """Shade a prompt's tokens by the scores of several methods, one under the other.
+
+    Ctrl-C ends it with the methods that are done by then.
+    """
+    interrupted = False
     with errors_told(debug):
-        found = _compare(prompt, methods, target, model, dtype, bos)
-        if json_file is not None:
-            found.save(json_file)
-        if html_file is not None:
-            html_file.write_text(found.to_html(), encoding="utf-8")
-    show_comparison(found, Console(highlight=False))
-    wrote(html_file)
-    wrote(json_file)
-    if not found.results:
-        raise typer.Exit(1)
+        check_files({"--html": html_file, "--json": json_file})
+        check_model_options(model, dtype)
+        names = _known(listed("--methods", methods))
+        prompt, target = example(prompt, target)
+        try:
+            found = _compare(prompt, names, target, model, dtype, bos)
+        except ComparisonInterrupt as stop:
+            found, interrupted = stop.comparison, True
+        files: dict[Path, Callable[[Path], object]] = {}
+        if found.results or not interrupted:  # an interruption before there is anything changes no file
+            files |= {html_file: lambda file: write_whole(file, found.to_html())} if html_file else {}
+            files |= {json_file: found.save} if json_file else {}
+        with written(files, debug):
+            show_comparison(found, terminal())
+    if interrupted or not found.results:
+        raise typer.Exit(_INTERRUPTED if interrupted else 1)
+
+
+def _known(names: Sequence[str]) -> Sequence[str]:
+    """The names themselves; ValueError if one is not among `METHODS`, before a model is loaded for them."""
+    unknown = [name for name in names if name not in METHODS]
+    if unknown:
+        raise ValueError(f"There is no method {unknown[0]!r}; there are {', '.join(METHODS)}.")
+    return names
 
 
 def _compare(
-    prompt: str | None, methods: str, target: str | None, name: str | None, dtype: str, bos: bool
+    prompt: str, methods: Sequence[str], target: str | None, name: str | None, dtype: str | None, bos: bool
 ) -> Comparison:
-    model, tokenizer = load(name, dtype)
-    prompt, target = example(prompt, target)
+    model, tokenizer = load(name, dtype, bos=bos)
     prompt = beginning(tokenizer, bos) + prompt
-    inp = TextTokenInput(prompt, tokenizer, skip_tokens=list(tokenizer.all_special_ids))
+    inp = text_input(prompt, model, tokenizer)
     outputs = outputs_of(model, inp.inp_tensor, tokenizer, prompt, target)
-    named = named_methods([method.strip() for method in methods.split(",")], model)
-    return compare_methods(named, tokenizer, inp, outputs, show_progress=sys.stderr.isatty())
+    return compare_methods(named_methods(methods, model), tokenizer, inp, outputs, show_progress=sys.stderr.isatty())

@@ -1,32 +1,48 @@
 """``captum-heta demo``: a page to explain texts on, in a browser."""
 
 import os
-import signal
+import socket
 import tempfile
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
+from captum_heta.app.ending import leave, served_until, told_to_end
 from captum_heta.app.explainer import Explainer
-from captum_heta.cli.common import DebugOption, DtypeOption, ModelOption, errors_told, example, load, outputs_of
+from captum_heta.cli.common import (
+    DebugOption,
+    DtypeOption,
+    ModelOption,
+    check_model_options,
+    example,
+    load,
+    outputs_of,
+)
+from captum_heta.cli.told import errors_told, say
 
 
 def demo(
     model: ModelOption = None,
     host: Annotated[
-        str, typer.Option(help="The address to listen at; 0.0.0.0 lets other machines use the page.")
+        str,
+        typer.Option(
+            help="The address to listen at; 0.0.0.0 lets other machines use the page, by an address in numbers or this "
+            "machine's own name."
+        ),
     ] = "127.0.0.1",
     port: Annotated[
         int | None, typer.Option(help="The first free one from 7860 on if left out.", min=1, max=65535)
     ] = None,
     max_tokens: Annotated[int, typer.Option(help="The longest prompt that is taken.", min=1)] = 512,
-    dtype: DtypeOption = "float32",
+    dtype: DtypeOption = None,
     debug: DebugOption = False,
 ) -> None:
     """Serve a page on which texts are explained, to a browser on this machine."""
     with errors_told(debug):
+        check_model_options(model, dtype)
+        if port is not None:
+            _check_port(host, port)
         try:
             from captum_heta.app.page import build, serve
         except ImportError as error:
@@ -34,10 +50,29 @@ def demo(
         loaded, tokenizer = load(model, dtype)
         prompt, _ = example(None, None)
         explainer = Explainer(loaded, tokenizer, outputs_of, max_tokens)
-        with tempfile.TemporaryDirectory(prefix="captum-heta-") as folder:
+        # what has ended may still write for a moment
+        with (
+            told_to_end() as told,
+            tempfile.TemporaryDirectory(prefix="captum-heta-", ignore_cleanup_errors=True) as folder,
+        ):
             os.environ["GRADIO_TEMP_DIR"] = folder  # Gradio's copies of the files, which have people's texts in them
             page = build(explainer, Path(folder), prompt, model or "the embedded model")
-            address = serve(page, host, port)
-            signal.signal(signal.SIGTERM, signal.default_int_handler)  # an end like that by Ctrl+C, which clears up
-            Console(stderr=True, highlight=False).print(f"Serving {address} until Ctrl+C", markup=False)
-            page.block_thread()
+            address = serve(page, host, port, explainer.runs)
+            say(f"Serving {address} until Ctrl+C")
+            done = served_until(told, page, explainer.runs)
+    if not done:
+        leave()
+
+
+def _check_port(host: str, port: int) -> None:
+    """Raise OSError if nobody can listen there, before a model is loaded for it."""
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind) as listening:
+            if os.name == "posix":  # as servers do, so that a port which was in use a moment ago is free
+                listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listening.bind(address)
+    except OSError as error:
+        raise OSError(
+            f"Cannot listen at {host}, port {port} ({error.strerror}): pass another --host or --port."
+        ) from error

@@ -8,7 +8,6 @@ from typing import Annotated, Any
 
 import torch
 import typer
-from captum.attr import TextTokenInput
 from rich.console import Console
 
 from captum_heta.attr import HETA, LLMTokenAttribution
@@ -20,13 +19,17 @@ from captum_heta.cli.common import (
     PromptArgument,
     TargetOption,
     beginning,
-    errors_told,
+    check_model_options,
     example,
     load,
     outputs_of,
-    wrote,
+    text_input,
 )
+from captum_heta.cli.files import check_files, written
+from captum_heta.cli.told import errors_told, terminal
+from captum_heta.comparison.files import write_whole
 from captum_heta.terminal import highest, shaded
+from captum_heta.terms import CURVATURE_MODES, CurvatureOptions
 from captum_heta.text import token_spans
 
 
@@ -34,35 +37,41 @@ def explain(
     prompt: PromptArgument = None,
     target: TargetOption = None,
     model: ModelOption = None,
-    curvature: Annotated[str, typer.Option(help="auto, exact, low_rank, gauss_newton or fisher.")] = "auto",
-    dtype: DtypeOption = "float32",
+    curvature: Annotated[str, typer.Option(help=f"One of {', '.join(CURVATURE_MODES)}.")] = "auto",
+    dtype: DtypeOption = None,
     bos: BosOption = False,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write scores and terms to this file too.")] = None,
     debug: DebugOption = False,
 ) -> None:
     """Shade a prompt's tokens by their HETA scores, and list the highest with their terms."""
     with errors_told(debug):
+        check_files({"--json": json_file})
+        check_model_options(model, dtype)
+        CurvatureOptions(mode=curvature)  # which refuses what is none
+        prompt, target = example(prompt, target)
         report = _explain(prompt, target, model, curvature, dtype, bos)
-        if json_file is not None:
-            json_file.write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    _show(report, Console(highlight=False))
-    wrote(json_file)
+        with written({json_file: lambda file: write_whole(file, _json(report))} if json_file else {}, debug):
+            _show(report, terminal())
+
+
+def _json(report: dict[str, Any]) -> str:
+    return json.dumps(report, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def _explain(
-    prompt: str | None, target: str | None, name: str | None, curvature: str, dtype: str, bos: bool
+    prompt: str, target: str | None, name: str | None, curvature: str, dtype: str | None, bos: bool
 ) -> dict[str, Any]:
-    model, tokenizer = load(name, dtype)
-    prompt, target = example(prompt, target)
+    model, tokenizer = load(name, dtype, bos=bos)
     prompt = beginning(tokenizer, bos) + prompt
-    inp = TextTokenInput(prompt, tokenizer, skip_tokens=list(tokenizer.all_special_ids))
+    inp = text_input(prompt, model, tokenizer)
+    _, spans = token_spans(prompt, tokenizer)  # what a tokenizer without places has to say of it, it says before
+    mask = [True] * len(spans) if inp.itp_mask is None else inp.itp_mask[0].tolist()
+    kept = [span for span, keep in zip(spans, mask, strict=True) if keep]
     outputs = outputs_of(model, inp.inp_tensor, tokenizer, prompt, target)
     start = time.perf_counter()
     llm = LLMTokenAttribution(HETA(model), tokenizer)
     result = llm.attribute(inp, outputs, curvature=curvature, show_progress=name is not None and sys.stderr.isatty())
     seconds = time.perf_counter() - start
-    _, spans = token_spans(prompt, tokenizer)
-    kept = [span for span, keep in zip(spans, inp.itp_mask[0].tolist(), strict=True) if keep]
     return {
         "model": name or "captum_heta.demo",
         "curvature": curvature,
