@@ -183,7 +183,7 @@ def _marked(value: Any, opening: str, closing: str) -> list[Any]:
 
         def __format__(self, form: str) -> str:
             written = format(value, form)
-            core = str(value) if str(value) in written else written.strip()
+            core = value if isinstance(value, str) and value in written else written.strip()
             before, _, after = written.partition(core)  # what fills a width is not the value's
             return f"{before}{opening}{core}{closing}{after}"
 

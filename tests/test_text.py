@@ -2,7 +2,8 @@ import pytest
 from captum.attr import TextTemplateInput
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
-from transformers import ByT5Tokenizer
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+from transformers import ByT5Tokenizer, PreTrainedTokenizerFast
 
 from captum_heta.demo import load_model
 from captum_heta.text import sentence_spans, spans_of_ids, token_spans, value_spans
@@ -131,3 +132,58 @@ def test_sentences_cover_all_but_white_space_in_order(text):
 )
 def test_sentences_end_at_marks_and_lines(text, sentences):
     assert [text[start:end] for start, end in sentence_spans(text)] == sentences
+
+
+def trimming_tokenizer(trim):
+    """A tokenizer whose offsets leave white space out, or not; the ids are the same."""
+    core = Tokenizer(models.BPE())
+    core.pre_tokenizer, core.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(
+        vocab_size=275, special_tokens=["<s>"], initial_alphabet=alphabet, show_progress=False
+    )
+    core.train_from_iterator(["if x:    y  =   1     z"] * 3, trainer)
+    core.post_processor = processors.ByteLevel(trim_offsets=trim)
+    return PreTrainedTokenizerFast(tokenizer_object=core, bos_token="<s>")
+
+
+@pytest.mark.parametrize("text", ["if x:\n    y  =   1\n    z", "  y", "z   ", "a\t\tb", "\n\n\n"])
+def test_tokens_of_white_space_have_a_place_where_offsets_are_trimmed(text):
+    ids, spans = token_spans(text, trimming_tokenizer(True))
+    plain_ids, plain = token_spans(text, trimming_tokenizer(False))
+    assert ids == plain_ids
+    assert all(start < end for start, end in spans)
+    for (start, end), (first, last) in zip(spans, plain, strict=True):
+        assert text[start:end].strip() == text[first:last].strip()
+        if not text[first:last].strip():
+            assert (start, end) == (first, last)
+
+
+def test_special_tokens_stay_without_text_and_those_in_the_text_are_part_of_it(demo):
+    _, tokenizer = demo
+    prompt = "Anna lives in Rome.</s>Anna lives in"
+    ids, spans = token_spans(prompt, tokenizer)
+    assert spans[0] == (0, 0)
+    text, again = spans_of_ids(ids, tokenizer)
+    assert "</s>" in text
+    assert tokenizer.encode(text) == ids
+    assert len(again) == len(ids)
+
+
+@pytest.mark.parametrize(
+    ("template", "values", "text", "places"),
+    [
+        ("{:.2f} and {:d} is", [1.5, 2], "1.50 and 2 is", [[(0, 4)], [(9, 10)]]),
+        ("{:>6.1f}|{!r}|{:03d}", [0.25, "a", 7], "   0.2|'a'|007", [[(3, 6)], [(7, 10)], [(11, 14)]]),
+        ("{x} {x:b}", {"x": 5}, "5 101", [[(0, 1), (2, 5)]]),
+        (lambda n, name: f"{n:,} {name}s", [12345, "ball"], "12,345 balls", [[(0, 6)], [(7, 11)]]),
+    ],
+)
+def test_templates_with_number_formats(template, values, text, places):
+    inp = TextTemplateInput(template, values)
+    assert inp.to_model_input() == text
+    assert value_spans(inp) == places
+
+
+def test_marks_that_are_in_the_text_are_not_taken_for_ours():
+    assert value_spans(TextTemplateInput("\ue000{}\ue001 {}", ["a", "b"])) == [[(1, 2)], [(4, 5)]]

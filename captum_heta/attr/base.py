@@ -135,7 +135,7 @@ class PromptAttribution(TokenAttribution):
             if output is None:
                 with self._lm.lock, self._lm.restored(), self._lm.evaluating():
                     output = self._lm.log_probs_after([row.ids], 1)[0].argmax(-1)
-            found = self.attribute_outputs(row.ids, output, row.features, **kwargs)
+            found = finite(self, self.attribute_outputs(row.ids, output, row.features, **kwargs))
             scores[i, row.places] = row.features.spread(found.scores, len(row.places))[0]
         return (scores,) if isinstance(inputs, tuple) else scores
 
@@ -144,6 +144,20 @@ class PromptAttribution(TokenAttribution):
         check_ids(self._lm, input_ids[None])
         check_targets(self._lm, outputs)
         check_length(self._lm, len(input_ids) + read)
+
+
+def finite(method: TokenAttribution, found: OutputAttributions) -> OutputAttributions:
+    """What a method found.
+
+    Raises:
+        RuntimeError: if a score is no number.
+    """
+    if not torch.isfinite(found.scores).all():
+        raise RuntimeError(
+            f"The scores of {method.get_name()} on {type(method.model).__name__} are not finite: check the model's "
+            "weights for NaN and infinities, or load it in float32."
+        )
+    return found
 
 
 def attributions(

@@ -9,10 +9,10 @@ from captum.attr import InterpretableInput, LLMAttribution, LLMAttributionResult
 from torch import Tensor
 
 from captum_heta.attr._captum import pretty_tokens
-from captum_heta.attr.base import TokenAttribution
+from captum_heta.attr.base import TokenAttribution, finite
 from captum_heta.features import Features
 from captum_heta.inputs import ChatInput
-from captum_heta.models import GREEDY, generated
+from captum_heta.models import LanguageModel, generated, greedy
 from captum_heta.text import NO_OFFSETS, sentence_spans, spans_of_ids, token_spans, value_spans
 
 if TYPE_CHECKING:
@@ -154,8 +154,11 @@ class LLMTokenAttribution(LLMAttribution):
         if mask is None and self.attr_method.sources == "sentence" and isinstance(inp, TextTokenInput):
             mask = inp.sentence_mask() if isinstance(inp, ChatInput) else self._sentences(ids, features)
         found, spread = self._grouped(features, mask)
-        result = self.attr_method.attribute_outputs(
-            ids, outputs, found, num_trials=num_trials, per_token=per_token, **kwargs
+        result = finite(
+            self.attr_method,
+            self.attr_method.attribute_outputs(
+                ids, outputs, found, num_trials=num_trials, per_token=per_token, **kwargs
+            ),
         )
         probs = result.log_probs.exp()
         if _inspect_forward is not None:
@@ -204,7 +207,9 @@ class LLMTokenAttribution(LLMAttribution):
     def _outputs(self, inp: InterpretableInput, target: str | Tensor | None, gen_args: dict[str, Any] | None) -> Tensor:
         if target is None:
             prompt = inp.inp_tensor if isinstance(inp, TextTokenInput) else self._tokenized(inp)[0][None]
-            outputs = generated(self.attr_method.model, prompt, **(GREEDY if gen_args is None else gen_args))
+            most = LanguageModel(self.attr_method.model).max_positions
+            room = None if most is None else max(1, most - prompt.shape[1] + 1)  # the last output is not read
+            outputs = generated(self.attr_method.model, prompt, **(greedy(room) if gen_args is None else gen_args))
         elif isinstance(target, str):
             ids = self.tokenizer.encode(target, add_special_tokens=False)
             outputs = torch.tensor(ids, dtype=torch.long, device="cpu")

@@ -23,7 +23,7 @@ from captum_heta.comparison.interrupt import ComparisonInterrupt
 from captum_heta.comparison.models import tightest, undisturbed
 from captum_heta.comparison.result import Comparison, Failure
 from captum_heta.inputs import ChatInput
-from captum_heta.models import GREEDY, generated
+from captum_heta.models import generated, greedy
 from captum_heta.text import Span, spans_of_ids, value_spans
 
 # Prompt and target to a score for each feature of the input.
@@ -197,8 +197,7 @@ def _outputs(
         if isinstance(inp, TextTokenInput)
         else torch.tensor([tokenizer.encode(inp.to_model_input())], device="cpu")
     )
-    usual = GREEDY if room is None else GREEDY | {"max_new_tokens": min(room, GREEDY["max_new_tokens"] or room)}
-    outputs = generated(model, ids, **(gen_args or usual))
+    outputs = generated(model, ids, **(gen_args or greedy(room)))
     if outputs.numel() == 0:
         raise ValueError("The model generated nothing: there is no output to explain. Pass a target.")
     return outputs

@@ -2,7 +2,7 @@
 
 from captum_heta.models.calls import answered
 from captum_heta.models.causal_lm import CausalLM
-from captum_heta.models.generation import GREEDY, generated
+from captum_heta.models.generation import GREEDY, generated, greedy
 from captum_heta.models.language_model import LanguageModel
 from captum_heta.models.memory import MEMORY_VARIABLE, Batch
 from captum_heta.models.records import record_of
@@ -21,6 +21,7 @@ __all__ = [
     "Trace",
     "answered",
     "generated",
+    "greedy",
     "record_of",
     "seeded",
 ]

@@ -9,7 +9,12 @@ from captum_heta.models.records import record_of
 from captum_heta.models.state import evaluating
 
 # As Captum generates where nothing else is said: greedily.
-GREEDY = {"max_new_tokens": 25, "do_sample": False, "temperature": None, "top_p": None, "top_k": None}
+GREEDY: dict[str, Any] = {"max_new_tokens": 25, "do_sample": False, "temperature": None, "top_p": None, "top_k": None}
+
+
+def greedy(room: int | None) -> dict[str, Any]:
+    """`GREEDY`, with no more tokens than there is room for; None for no limit."""
+    return GREEDY if room is None else GREEDY | {"max_new_tokens": min(room, GREEDY["max_new_tokens"])}
 
 
 def generated(model: Any, ids: Tensor, **arguments: Any) -> Tensor:

@@ -317,3 +317,34 @@ class TestPictures:
             0.0,
         )
         assert "Oslo" in viz.visualize_text([record]).data
+
+
+class TestLabels:
+    def test_repeated_tokens_are_kept_apart(self, demo, llm):
+        inp = TextTokenInput("Anna and Anna and Anna", demo[1])
+        result = llm.attribute(inp, torch.tensor([5]), curvature="fisher")
+        assert len(result.seq_attr_dict) == len(result.input_tokens)
+        assert list(result.seq_attr_dict.values()) == result.seq_attr.tolist()
+        assert len(set(result.input_tokens)) < len(result.input_tokens)
+
+    def test_dollar_signs_are_no_formulas(self, llm):
+        matplotlib = pytest.importorskip("matplotlib")
+        matplotlib.use("Agg")
+        result = llm.attribute(
+            TextTemplateInput("{} and {}", [r"$\frac{x$", "b"]), torch.tensor([5]), curvature="fisher"
+        )
+        for plot in (result.plot_token_attr, result.plot_seq_attr):
+            figure, axes = plot()
+            figure.canvas.draw()  # Captum's own raises here
+            assert any("frac" in label.get_text() for label in axes.get_xticklabels())
+            matplotlib.pyplot.close(figure)
+
+    def test_numbers_are_labels_as_they_are_written_in_python(self, llm):
+        inp = TextTemplateInput("{:.2f} and {:d} is", [1.5, 2], baselines=[0.0, 0])
+        result = llm.attribute(inp, torch.tensor([5]), curvature="fisher")
+        assert result.input_tokens == ["1.5", "2"]
+        assert (result.seq_attr > 0).all()
+
+    def test_float_targets_are_not_cut(self, llm, tokens):
+        with pytest.raises(ValueError, match="target must be token ids, an integer tensor, got torch.float32"):
+            llm.attribute(tokens, torch.tensor([5.7]))

@@ -328,3 +328,32 @@ def test_role_whose_content_is_cut_can_be_left_out(kit):
     tokenizer = kit.bytes(template, trim_offsets=False)
     chat = ChatInput(CHAT, tokenizer, roles=("user", "assistant"))
     assert joined(chat, 1) == CHAT[1]["content"]
+
+
+class TestTemplatesThatFail:
+    """A template that does not expect a message without content."""
+
+    @pytest.fixture
+    def strict(self, tokenizer):
+        strict = copy.deepcopy(tokenizer)
+        strict.chat_template = "{% for m in messages %}{{ m.role + ': ' + m.content + '\n' }}{% endfor %}"
+        return strict
+
+    @pytest.mark.parametrize(
+        "message",
+        [
+            {"role": "assistant"},
+            {"role": "assistant", "content": None, "tool_calls": [{"type": "function", "function": {"name": "f"}}]},
+        ],
+    )
+    def test_the_error_names_the_message(self, strict, message):
+        messages = [{"role": "user", "content": "Where is Rome?"}, message, {"role": "user", "content": "And Oslo?"}]
+        with pytest.raises(ValueError, match=r"fails at message 1 \(assistant\), which has no content: .* empty one"):
+            ChatInput(messages, strict)
+        messages[1] = {**message, "content": ""}
+        assert ChatInput(messages, strict).text.count("user") == 2
+
+    def test_other_failures_are_told_too(self, strict):
+        strict.chat_template = "{{ raise_exception('roles must alternate') }}"
+        with pytest.raises(ValueError, match="The chat template fails on these messages: roles must alternate"):
+            ChatInput([{"role": "user", "content": "Where is Rome?"}], strict)

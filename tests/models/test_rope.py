@@ -9,7 +9,7 @@ from captum_heta.features import Features
 from captum_heta.models import CausalLM
 from captum_heta.models.rope import Lengths
 from captum_heta.testing.architectures import tiny_model
-from captum_heta.testing.methods import naive_tdd, next_probs
+from captum_heta.testing.methods import next_probs
 
 OUTPUTS = torch.tensor([5, 6, 7, 8, 9, 10])
 IDS = torch.randint(3, 60, (14,), generator=torch.Generator().manual_seed(1))
@@ -104,7 +104,9 @@ def test_masked_passes_against_whole_ones(make):
 def test_prefixes_are_read_as_they_are_alone(make):
     ids = torch.cat([IDS, OUTPUTS])
     found = TDD(make()).attribute(ids[None], target=3, direction="forward")[0].double()
-    torch.testing.assert_close(found, naive_tdd(make(), ids, 3, [], "forward", ids[:0]), rtol=1e-3, atol=1e-6)
+    probabilities = torch.stack([next_probs(make(), ids[:end])[3] for end in range(1, 21)])
+    expected = probabilities.diff(prepend=torch.zeros(1))
+    torch.testing.assert_close(found, expected.double(), rtol=1e-3, atol=1e-6)
     # texts of both kinds of length in one batch
     lm = CausalLM(make())
     with lm.evaluating():
