@@ -7,12 +7,20 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from captum_heta.app.runs import Runs
+from captum_heta.checks import check_count
 from captum_heta.comparison import Comparison, compare
 from captum_heta.inputs.tokens import TokenIdsInput
 from captum_heta.methods import METHODS, named_methods
 from captum_heta.models import GREEDY, generated
 from captum_heta.terminal import visible
 from captum_heta.terms import CURVATURE_MODES
+
+# Each token of an output is explained by itself, so that many take long.
+MOST_OUTPUTS = 50
+
+# No token has as many characters, except some of nothing but white space; counting them is cheap, cutting them is not.
+_LONGEST_TOKEN = 100
 
 # model, prompt ids (1, n), tokenizer, prompt and typed text (or None for the likeliest token) to output ids (K,)
 TargetTokens = Callable[[Any, Tensor, Any, str, str | None], Tensor]
@@ -48,28 +56,31 @@ class Explainer:
         model: a causal language model of Hugging Face transformers.
         tokenizer: its tokenizer.
         target_tokens: the token ids of a text that a person typed.
-        max_tokens: the longest prompt that is taken.
+        max_tokens: the longest prompt that is taken. Outputs may have as many, and `MOST_OUTPUTS` at most.
+
+    Attributes:
+        runs: what it computes at the moment, for those who stop it.
 
     Raises:
-        ValueError: if max_tokens is below 1.
+        ValueError: unless max_tokens is a whole number of at least 1.
     """
 
     def __init__(self, model: Any, tokenizer: Any, target_tokens: TargetTokens, max_tokens: int = 512) -> None:
-        if max_tokens < 1:
-            raise ValueError(f"max_tokens must be at least 1, got {max_tokens}.")
+        self._max_tokens = check_count("max_tokens", max_tokens)
         self.model, self.tokenizer = model, tokenizer
+        self.runs = Runs()
         self._target_tokens = target_tokens
-        self._max_tokens = max_tokens
         self._positions: int | None = getattr(model.config.get_text_config(), "max_position_embeddings", None)
 
     def ids_of(self, prompt: str) -> tuple[int, ...]:
         """The prompt's token ids.
 
         Raises:
-            ValueError: if there is nothing but white space in it, or it has too many tokens.
+            ValueError: if there is nothing but white space in it, it is no text, or it has too many tokens.
         """
         if not prompt.strip():
             raise ValueError("The prompt is empty: write the text that the model goes on with.")
+        self._check_text("prompt", prompt, self._max_tokens)
         ids = tuple(self.tokenizer.encode(prompt))
         if self._positions is not None and len(ids) >= self._positions:
             raise ValueError(
@@ -108,10 +119,39 @@ class Explainer:
         """Ids of the prompt, and of a typed target (K,); of the likeliest token without one.
 
         Raises:
-            ValueError: as `ids_of` does, and for a target without tokens.
+            ValueError: as `ids_of` does, and for a target that is no text, or has no tokens or too many.
         """
         ids = self.ids_of(prompt)
+        if target is not None:
+            self._check_target(len(ids), target)
         return ids, self._target_tokens(self.model, torch.tensor([ids], device="cpu"), self.tokenizer, prompt, target)
+
+    def _check_target(self, before: int, target: str) -> None:
+        """Raise ValueError if a target is no text or too long behind ``before`` tokens; nothing is run for it."""
+        most = min(self._max_tokens, MOST_OUTPUTS)
+        self._check_text("output", target, most)
+        spaced = target if target[:1].isspace() else f" {target}"  # which may be taken for it
+        count = max(len(self.tokenizer.encode(text, add_special_tokens=False)) for text in (target, spaced))
+        if count > most:
+            raise ValueError(f"The output has {count} tokens, and this page takes {most} of one: shorten it.")
+        if self._positions is not None and before + count > self._positions:
+            raise ValueError(
+                f"The prompt has {before} tokens and the output {count}, and the model has {self._positions} positions "
+                "for both: shorten one of them."
+            )
+
+    def _check_text(self, name: str, text: str, most: int) -> None:
+        """Raise ValueError if a text cannot be cut into tokens, or is so long that it has more than ``most``."""
+        if len(text) > most * _LONGEST_TOKEN:
+            raise ValueError(
+                f"The {name} has {len(text):,} characters, and this page takes {most} tokens of one: shorten it."
+            )
+        try:
+            text.encode("utf-8")
+        except UnicodeEncodeError as error:
+            raise ValueError(
+                f"The {name} has half a character, {text[error.start]!r} at {error.start}: write it anew."
+            ) from error
 
     def explain(self, ids: Sequence[int], outputs: Tensor, methods: Sequence[str], curvature: str) -> Comparison:
         """One or more methods on one output.

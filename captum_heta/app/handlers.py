@@ -10,15 +10,19 @@ import gradio as gr
 
 from captum_heta.app.explainer import Choices, Explainer, output_of
 from captum_heta.app.results import HINT, results, told
+from captum_heta.app.runs import Stopped
 
 _log = logging.getLogger(__name__)
 
 NONE = ""  # the second method, where there is none
+_STOPPED = "Stopped."
 _FILES = ("heta-comparison.html", "heta-comparison.json")
 
 
 class Handlers:
     """The functions behind the page; whatever goes wrong in them is told on it in a sentence.
+
+    Each that runs the model gets Gradio's request, which says whose session it is, so that the session can stop it.
 
     Args:
         explainer: the model.
@@ -28,10 +32,13 @@ class Handlers:
     def __init__(self, explainer: Explainer, folder: Path) -> None:
         self._explainer, self._folder = explainer, folder
 
-    def predict(self, prompt: str) -> tuple[Any, ...]:
+    def predict(self, request: gr.Request, prompt: str) -> tuple[Any, ...]:
         """The choices, as next tokens and as steps of the continuation, and a message in the place of the results."""
         try:
-            found = self._explainer.choices(prompt)
+            with self._explainer.runs.run(request.session_hash):
+                found = self._explainer.choices(prompt)
+        except Stopped:
+            return *self.clear(), told(_STOPPED)
         except Exception as error:  # of whatever kind
             return *self.clear(), told(_sentence(error))
         label = self._explainer.label
@@ -47,20 +54,25 @@ class Handlers:
         """The choice of a curvature is there if HETA is among the methods."""
         return gr.Dropdown(visible="heta" in (method, beside))
 
-    def explain_token(self, prompt: str, token: int, *settings: Any) -> tuple[Any, ...]:
+    def explain_token(self, request: gr.Request, prompt: str, token: int, *settings: Any) -> tuple[Any, ...]:
         """As `explain`, of a next token."""
-        return self.explain(prompt, "", token, None, *settings)
+        return self.explain(request, prompt, "", token, None, *settings)
 
-    def explain_step(self, prompt: str, step: int, *settings: Any) -> tuple[Any, ...]:
+    def explain_step(self, request: gr.Request, prompt: str, step: int, *settings: Any) -> tuple[Any, ...]:
         """As `explain`, of a token of the continuation."""
-        return self.explain(prompt, "", None, step, *settings)
+        return self.explain(request, prompt, "", None, step, *settings)
 
-    def explain_typed(self, prompt: str, typed: str, *settings: Any) -> tuple[Any, ...]:
+    def explain_typed(self, request: gr.Request, prompt: str, typed: str, *settings: Any) -> tuple[Any, ...]:
         """As `explain`, of a typed text."""
-        return self.explain(prompt, typed, None, None, *settings)
+        return self.explain(request, prompt, typed, None, None, *settings)
+
+    def stop(self, request: gr.Request) -> Any:
+        """A message in the place of the results, if something ran for this session; it then ends."""
+        return told(_STOPPED) if self._explainer.runs.stop(request.session_hash) else gr.skip()
 
     def explain(
         self,
+        request: gr.Request,
         prompt: str,
         typed: str,
         token: int | None,
@@ -74,6 +86,7 @@ class Handlers:
         """The results, the two files to download, and the session's folder.
 
         Args:
+            request: whose session it is.
             prompt: the text.
             typed: the output as text; or
             token: the id of a likely next token; or
@@ -86,19 +99,22 @@ class Handlers:
         """
         try:
             self._explainer.ids_of(prompt)  # what is wrong with the prompt is told before what is wrong with a choice
-            if token is None and step is None:
-                ids, outputs = self._explainer.typed(prompt, typed or None)
-            else:
-                ids, outputs = output_of(choices, prompt, token, step)
-            methods = [method] if beside == NONE else [method, beside]
-            found = self._explainer.explain(ids, outputs, methods, curvature)
+            with self._explainer.runs.run(request.session_hash):
+                if token is None and step is None:
+                    ids, outputs = self._explainer.typed(prompt, typed or None)
+                else:
+                    ids, outputs = output_of(choices, prompt, token, step)
+                methods = [method] if beside == NONE else [method, beside]
+                found = self._explainer.explain(ids, outputs, methods, curvature)
+                shown = results(found)
             session = session or tempfile.mkdtemp(dir=self._folder)
             html_file, json_file = (Path(session) / name for name in _FILES)
             html_file.write_text(found.to_html(), encoding="utf-8")
             found.save(json_file)
-            shown = results(found)
+        except Stopped:
+            return *_nothing(_STOPPED), session
         except Exception as error:  # of whatever kind
-            return told(_sentence(error)), gr.DownloadButton(visible=False), gr.DownloadButton(visible=False), session
+            return *_nothing(_sentence(error)), session
         files = [gr.DownloadButton(value=str(file), visible=True) for file in (html_file, json_file)]
         return shown, *files, session
 
@@ -107,6 +123,11 @@ def forget(session: str | None) -> None:
     """Delete a session's folder, when the session ends."""
     if session is not None:
         shutil.rmtree(session, ignore_errors=True)
+
+
+def _nothing(message: str) -> tuple[Any, ...]:
+    """A message in the place of the results, and no files."""
+    return told(message), gr.DownloadButton(visible=False), gr.DownloadButton(visible=False)
 
 
 def _percent(probability: float) -> str:

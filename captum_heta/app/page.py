@@ -5,10 +5,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import gradio as gr
+from starlette.middleware import Middleware
 
 from captum_heta.app.explainer import Explainer
+from captum_heta.app.gate import MOST, Gate
 from captum_heta.app.handlers import NONE, Handlers, forget
 from captum_heta.app.results import HINT, STYLE
+from captum_heta.app.runs import Runs
 from captum_heta.methods import METHODS
 from captum_heta.terms import CURVATURE_MODES
 
@@ -30,6 +33,7 @@ _LAUNCH: dict[str, Any] = {
     "run_history": False,
     "enable_monitoring": False,
     "footer_links": [],
+    "max_file_size": MOST,
 }
 
 
@@ -45,6 +49,7 @@ class _Parts(NamedTuple):
     beside: gr.Dropdown
     curvature: gr.Dropdown
     explain: gr.Button
+    stop: gr.Button
     shown: gr.HTML
     files: list[gr.DownloadButton]
 
@@ -65,19 +70,23 @@ def build(explainer: Explainer, folder: Path, prompt: str, name: str) -> gr.Bloc
     return page.queue()
 
 
-def serve(page: gr.Blocks, host: str, port: int | None) -> str:
+def serve(page: gr.Blocks, host: str, port: int | None, runs: Runs) -> str:
     """Start to serve the page and return its address; nothing of it is loaded from, or sent to, anywhere else.
 
     Args:
         page: from `build`.
         host: the address to listen at.
         port: None for the first free one from 7860 on.
+        runs: of the model; those of a page that was closed are stopped.
 
     Raises:
         OSError: if the port is not free.
     """
+    gate = {"middleware": [Middleware(Gate, host=host, runs=runs)]}
     try:
-        _, address, _ = page.launch(server_name=host, server_port=port, theme=_theme(), css=_STYLE, **_LAUNCH)
+        _, address, _ = page.launch(
+            server_name=host, server_port=port, theme=_theme(), css=_STYLE, app_kwargs=gate, **_LAUNCH
+        )
     except OSError as error:
         where = "7860 to 7959" if port is None else port
         raise OSError(f"Cannot listen at {host}, port {where}: pass another --host or --port.") from error
@@ -114,22 +123,26 @@ def _layout(prompt: str, name: str) -> _Parts:
         curvature = gr.Dropdown(
             list(CURVATURE_MODES), value="auto", label="Curvature of HETA", min_width=180, elem_id="curvature"
         )
-    explain = gr.Button("Explain", variant="primary", elem_id="explain")
+    with gr.Row():
+        explain = gr.Button("Explain", variant="primary", scale=5, min_width=180, elem_id="explain")
+        stop = gr.Button("Stop", scale=1, min_width=90, elem_id="stop")
     shown = gr.HTML(HINT, elem_id="results", min_height=80)
     with gr.Row():
         files = [
             gr.DownloadButton(f"Download as {kind}", visible=False, size="sm", elem_id=kind.lower())
             for kind in ("HTML", "JSON")
         ]
-    return _Parts(text, predict, token, step, typed, method, beside, curvature, explain, shown, files)
+    return _Parts(text, predict, token, step, typed, method, beside, curvature, explain, stop, shown, files)
 
 
 def _connect(page: gr.Blocks, parts: _Parts, do: Handlers) -> None:
     choices, session = gr.State(), gr.State(delete_callback=forget)
     text, token, step, typed = parts.text, parts.token, parts.step, parts.typed
     predicted = [choices, token, step, parts.shown]
-    for event in (page.load, parts.predict.click, text.submit):
+    running: list[Any] = [
         event(do.predict, text, predicted, show_progress_on=[token], **_MODEL)
+        for event in (page.load, parts.predict.click, text.submit)
+    ]
 
     # A choice by one of the three ways undoes those by the others, in the browser.
     token.input(None, None, [step, typed], js="() => [null, '']", **_AT_ONCE)
@@ -141,10 +154,14 @@ def _connect(page: gr.Blocks, parts: _Parts, do: Handlers) -> None:
     settings = [choices, parts.method, parts.beside, parts.curvature, session]
     explained = [parts.shown, *parts.files, session]
     once: dict[str, Any] = {"show_progress_on": [parts.shown], **_MODEL}
-    parts.explain.click(do.explain, [text, typed, token, step, *settings], explained, **once)
-    token.input(do.explain_token, [text, token, *settings], explained, **once)
-    step.input(do.explain_step, [text, step, *settings], explained, **once)
-    typed.submit(do.explain_typed, [text, typed, *settings], explained, **once)
+    running += [
+        parts.explain.click(do.explain, [text, typed, token, step, *settings], explained, **once),
+        token.input(do.explain_token, [text, token, *settings], explained, **once),
+        step.input(do.explain_step, [text, step, *settings], explained, **once),
+        typed.submit(do.explain_typed, [text, typed, *settings], explained, **once),
+    ]
+    # Gradio takes out of the queue what waits there, and no longer waits for what runs, which the handler ends.
+    parts.stop.click(do.stop, None, parts.shown, cancels=running, **_AT_ONCE)
 
     # The other methods have no curvature.
     for chosen in (parts.method, parts.beside):

@@ -5,6 +5,7 @@ import sys
 import pytest
 from typer.testing import CliRunner
 
+from captum_heta.app.runs import Runs
 from captum_heta.cli import app
 
 
@@ -34,7 +35,9 @@ def served(monkeypatch):
     seen = {}
 
     class Page:
-        def block_thread(self):
+        is_running = True
+
+        def close(self, verbose):
             seen["there"] = seen["folder"].is_dir()
             seen["copies"] = os.environ["GRADIO_TEMP_DIR"]
 
@@ -42,16 +45,15 @@ def served(monkeypatch):
         seen.update(explainer=explainer, folder=folder, prompt=prompt, name=name)
         return Page()
 
-    def serve(page, host, port):
-        seen.update(host=host, port=port)
+    def serve(page, host, port, runs):
+        seen.update(host=host, port=port, runs=runs)
+        signal.raise_signal(getattr(signal, seen.get("signal", "SIGTERM")))
         return f"http://{host}:{port}/"
 
     monkeypatch.setenv("GRADIO_TEMP_DIR", "elsewhere")  # put back after the test
     monkeypatch.setattr(page, "build", build)
     monkeypatch.setattr(page, "serve", serve)
-    before = signal.getsignal(signal.SIGTERM)
-    yield seen
-    signal.signal(signal.SIGTERM, before)
+    return seen
 
 
 def test_options_reach_the_page_and_its_folder_is_removed(served):
@@ -62,6 +64,7 @@ def test_options_reach_the_page_and_its_folder_is_removed(served):
     assert served["there"]
     assert served["copies"] == str(served["folder"])
     assert not served["folder"].exists()
+    assert served["runs"] is served["explainer"].runs
     with pytest.raises(ValueError, match="this page takes 3"):
         served["explainer"].ids_of(served["prompt"])
 
@@ -70,3 +73,12 @@ def test_it_listens_to_this_machine_alone_by_default(served):
     assert run().exit_code == 0
     assert served["host"] == "127.0.0.1"
     assert served["port"] is None
+
+
+@pytest.mark.parametrize("done", [True, False])
+def test_the_process_is_left_if_something_still_runs(served, monkeypatch, done):
+    left = []
+    monkeypatch.setattr(Runs, "end", lambda runs, seconds: done)
+    monkeypatch.setattr(os, "_exit", lambda code: left.append((code, served["folder"].exists())))
+    assert run().exit_code == 0
+    assert left == ([] if done else [(0, False)])

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from captum_heta import HETA, compare
-from captum_heta.app.explainer import Choices, Explainer, output_of, tokens_input
+from captum_heta.app.explainer import MOST_OUTPUTS, Choices, Explainer, output_of, tokens_input
 from captum_heta.cli.common import outputs_of
 from captum_heta.demo import load_model
 from captum_heta.terms import CURVATURE_MODES
@@ -91,6 +91,59 @@ def test_typed_target_takes_its_space(demo, explainer):
     assert explainer.typed(PROMPT, None)[1].tolist() == [explainer.choices(PROMPT).likeliest[0][0]]
     with pytest.raises(ValueError, match="The target '' encodes to no token"):
         explainer.typed(PROMPT, "")
+
+
+def test_a_text_that_is_far_too_long_is_told_without_cutting_it_into_tokens(demo, monkeypatch):
+    model, tokenizer = demo
+    short = Explainer(model, tokenizer, outputs_of, max_tokens=20)
+    ids, _ = short.typed("Anna lives in", "Rome")
+
+    def refuse(*_, **__):
+        raise AssertionError("tokens were asked for")
+
+    monkeypatch.setattr(type(tokenizer), "encode", refuse)
+    with pytest.raises(ValueError, match="The prompt has 2,001 characters, and this page takes 20 tokens of one: sho"):
+        short.choices("a" * 2001)
+    monkeypatch.setattr(short, "ids_of", lambda prompt: ids)
+    with pytest.raises(ValueError, match="The output has 9,999,999 characters, and this page takes 20 tokens of one"):
+        short.typed("Anna lives in", "a" * 9_999_999)
+
+
+@pytest.mark.parametrize(("most", "taken"), [(7, 7), (100, MOST_OUTPUTS)])
+def test_outputs_that_are_too_long_are_told_before_the_model_runs(demo, most, taken):
+    def refuse(*_):
+        raise AssertionError("the model was asked")
+
+    model, tokenizer = demo
+    word = " Rome"
+    assert len(tokenizer.encode(word, add_special_tokens=False)) == 1
+    _, outputs = Explainer(model, tokenizer, outputs_of, most).typed("Anna", taken * word)
+    assert len(outputs) == taken
+    asked = Explainer(model, tokenizer, refuse, most)
+    with pytest.raises(ValueError, match=f"The output has {taken + 1} tokens, and this page takes {taken} of one: sho"):
+        asked.typed("Anna", (taken + 1) * word)
+
+
+def test_prompt_and_output_fit_the_models_positions(demo):
+    model, tokenizer = demo
+    whole = Explainer(model, tokenizer, outputs_of, max_tokens=1000)
+    positions = model.config.max_position_embeddings
+    prompt = "Anna" + " Anna" * (positions - 6)
+    count = len(whole.ids_of(prompt))
+    room = positions - count
+    assert 1 < room < 20
+    ids, outputs = whole.typed(prompt, room * " Rome")
+    assert len(ids) + len(outputs) == positions
+    message = f"The prompt has {count} tokens and the output {room + 1}, and the model has {positions} positions for b"
+    with pytest.raises(ValueError, match=message):
+        whole.typed(prompt, (room + 1) * " Rome")
+
+
+def test_half_a_character_is_told(explainer):
+    with pytest.raises(ValueError, match=r"The prompt has half a character, '\\ud800' at 5: write it anew"):
+        explainer.choices("Anna \ud800")
+    with pytest.raises(ValueError, match=r"The output has half a character, '\\udfff' at 0"):
+        explainer.typed("Anna", "\udfff")
 
 
 def test_explains_as_compare_does(demo, explainer):

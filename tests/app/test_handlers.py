@@ -1,5 +1,7 @@
 import logging
+import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -10,6 +12,7 @@ from captum_heta.comparison import Comparison
 
 PROMPT = "Anna lives in Rome. Ben lives in Oslo.\nQuestion: Where does Ben live?\nAnswer:"
 SETTINGS = ("normxlogit", NONE, "auto")
+ASKED = SimpleNamespace(session_hash="a session")  # what of Gradio's request is read
 
 
 @pytest.fixture
@@ -18,7 +21,7 @@ def do(explainer, tmp_path):
 
 
 def test_predict_lists_ten_tokens_with_probabilities_and_the_continuation(do, explainer):
-    choices, token, step, _ = do.predict(PROMPT)
+    choices, token, step, _ = do.predict(ASKED, PROMPT)
     assert len(token.choices) == 10
     assert token.choices[0][0].startswith("\N{OPEN BOX}Oslo ")
     assert token.choices[0][0].endswith("%")
@@ -31,13 +34,13 @@ def test_predict_lists_ten_tokens_with_probabilities_and_the_continuation(do, ex
 
 @pytest.mark.parametrize("source", ["typed", "token", "step", "nothing"])
 def test_each_way_to_choose_explains_its_output(do, explainer, source):
-    choices = do.predict(PROMPT)[0]
+    choices = do.predict(ASKED, PROMPT)[0]
     rest = (choices, *SETTINGS, None)
     shown, html_file, json_file, session = {
-        "typed": lambda: do.explain_typed(PROMPT, "Rome", *rest),
-        "token": lambda: do.explain_token(PROMPT, choices.likeliest[2][0], *rest),
-        "step": lambda: do.explain_step(PROMPT, 1, *rest),
-        "nothing": lambda: do.explain(PROMPT, "", None, None, *rest),
+        "typed": lambda: do.explain_typed(ASKED, PROMPT, "Rome", *rest),
+        "token": lambda: do.explain_token(ASKED, PROMPT, choices.likeliest[2][0], *rest),
+        "step": lambda: do.explain_step(ASKED, PROMPT, 1, *rest),
+        "nothing": lambda: do.explain(ASKED, PROMPT, "", None, None, *rest),
     }[source]()
     found = Comparison.load(json_file.value["path"] if isinstance(json_file.value, dict) else json_file.value)
     decode = explainer.tokenizer.decode
@@ -53,9 +56,9 @@ def test_each_way_to_choose_explains_its_output(do, explainer, source):
 
 def test_a_session_keeps_its_folder_and_another_has_its_own(do, tmp_path):
     rest = (None, *SETTINGS)
-    first = do.explain_typed(PROMPT, "Rome", *rest, None)[-1]
-    assert do.explain_typed(PROMPT, "Oslo", *rest, first)[-1] == first
-    second = do.explain_typed(PROMPT, "Oslo", *rest, None)[-1]
+    first = do.explain_typed(ASKED, PROMPT, "Rome", *rest, None)[-1]
+    assert do.explain_typed(ASKED, PROMPT, "Oslo", *rest, first)[-1] == first
+    second = do.explain_typed(ASKED, PROMPT, "Oslo", *rest, None)[-1]
     assert {Path(first), Path(second)} == set(tmp_path.iterdir())
     forget(first)
     assert list(tmp_path.iterdir()) == [Path(second)]
@@ -71,10 +74,11 @@ def test_a_session_keeps_its_folder_and_another_has_its_own(do, tmp_path):
         (PROMPT, 5, SETTINGS, "press Predict again"),
         (PROMPT, None, ("heta", "heta", "auto"), "The methods are heta and heta"),
         ("Anna " * 200, None, SETTINGS, "this page takes 100"),
+        ("Anna \ud800", None, SETTINGS, "The prompt has half a character"),
     ],
 )
 def test_what_a_person_can_mend_is_told(do, caplog, prompt, token, settings, message):
-    shown, html_file, json_file, session = do.explain(prompt, "", token, None, None, *settings, None)
+    shown, html_file, json_file, session = do.explain(ASKED, prompt, "", token, None, None, *settings, None)
     assert message in shown
     assert 'role="alert"' in shown
     assert not html_file.visible
@@ -84,7 +88,7 @@ def test_what_a_person_can_mend_is_told(do, caplog, prompt, token, settings, mes
 
 
 def test_predictions_that_fail_leave_no_choices(do):
-    choices, token, step, shown = do.predict("")
+    choices, token, step, shown = do.predict(ASKED, "")
     assert choices is None
     assert token.choices == step.choices == []
     assert "The prompt is empty" in shown
@@ -96,7 +100,7 @@ def test_an_unexpected_error_goes_to_the_log_and_not_onto_the_page(do, explainer
 
     monkeypatch.setattr(explainer, "ids_of", fail)
     with caplog.at_level(logging.ERROR):
-        shown = [do.predict(PROMPT)[-1], do.explain(PROMPT, "a", None, None, None, *SETTINGS, None)[0]]
+        shown = [do.predict(ASKED, PROMPT)[-1], do.explain(ASKED, PROMPT, "a", None, None, None, *SETTINGS, None)[0]]
     for page in shown:
         assert "Something failed that should not" in page
         assert "secret" not in page
@@ -109,3 +113,33 @@ def test_the_curvature_is_there_for_heta_alone(do):
     assert do.has_curvature("heta", "ig").visible
     assert do.has_curvature("ig", "heta").visible
     assert not do.has_curvature("ig", NONE).visible
+
+
+def test_a_run_is_stopped_by_its_session_alone(do, explainer, monkeypatch):
+    began, go_on, told = threading.Event(), threading.Event(), {}
+    choices = explainer.choices
+
+    def slow(prompt):
+        began.set()
+        assert go_on.wait(20)
+        return choices(prompt)
+
+    monkeypatch.setattr(explainer, "choices", slow)
+    monkeypatch.setattr(explainer, "explain", lambda *_: slow(PROMPT))
+    for ask in (
+        lambda: told.update(shown=do.predict(ASKED, PROMPT)[-1]),
+        lambda: told.update(shown=do.explain_typed(ASKED, PROMPT, "Rome", None, *SETTINGS, None)[0]),
+    ):
+        began.clear()
+        go_on.clear()
+        thread = threading.Thread(target=ask)
+        thread.start()
+        assert began.wait(20)
+        assert not isinstance(do.stop(SimpleNamespace(session_hash="another")), str)
+        assert "Stopped." in do.stop(ASKED)
+        go_on.set()
+        thread.join(20)
+        assert not thread.is_alive()
+        assert "Stopped." in told["shown"]
+    # nothing runs: what is shown stays
+    assert not isinstance(do.stop(ASKED), str)

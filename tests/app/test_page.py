@@ -16,7 +16,7 @@ def test_a_port_that_is_taken_is_an_error(explainer, tmp_path):
         port = taken.getsockname()[1]
         message = f"Cannot listen at 127.0.0.1, port {port}: pass another --host or --port."
         with pytest.raises(OSError, match=re.escape(message)):
-            serve(page, "127.0.0.1", port)
+            serve(page, "127.0.0.1", port, explainer.runs)
 
 
 def test_the_model_runs_once_at_a_time_and_programs_have_no_interface(explainer, tmp_path):
@@ -27,3 +27,4 @@ def test_the_model_runs_once_at_a_time_and_programs_have_no_interface(explainer,
     assert len(model) == 7
     assert {event.concurrency_limit for event in model} == {1}
     assert {event.api_visibility for event in events} == {"private"}
+    assert {event._id for event in model} == {number for event in events for number in event.cancels}

@@ -1,8 +1,12 @@
 """The page, as a person uses it in Chromium."""
 
 import shutil
+import threading
+import time
+from types import SimpleNamespace
 
 import pytest
+import torch
 
 pytest.importorskip("gradio", reason="gradio is not here: pip install 'captum-heta[demo]'")
 pytest.importorskip("playwright.sync_api", reason="playwright is not here: pip install playwright")
@@ -10,6 +14,7 @@ pytest.importorskip("playwright.sync_api", reason="playwright is not here: pip i
 from playwright.sync_api import sync_playwright
 
 from captum_heta.app.page import build, serve
+from captum_heta.app.runs import Stopped
 from captum_heta.comparison import Comparison
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -25,7 +30,7 @@ pytestmark = pytest.mark.skipif(BROWSER is None, reason="neither chromium, chrom
 @pytest.fixture(scope="module")
 def address(explainer, tmp_path_factory):
     page = build(explainer, tmp_path_factory.mktemp("files"), PROMPT, "<b>the model</b>")
-    yield serve(page, "127.0.0.1", None)
+    yield serve(page, "127.0.0.1", None, explainer.runs)
     page.close(verbose=False)
 
 
@@ -61,6 +66,30 @@ def opened(browser, address):
     local = [url for url in asked if url.startswith(address)]
     assert len(local) > 5
     assert [url for url in asked if not url.startswith((address, "data:", "blob:"))] == []
+
+
+@pytest.fixture
+def slow(explainer, monkeypatch):
+    """Explanations that go on until they are stopped, as long as ``on``."""
+    state = SimpleNamespace(on=True, began=threading.Event(), ended=threading.Event())
+    explain = explainer.explain
+
+    def endless(*arguments):
+        if not state.on:
+            return explain(*arguments)
+        state.began.set()
+        try:
+            until = time.monotonic() + 20
+            while time.monotonic() < until:
+                torch.ones(1) + 1
+                time.sleep(0.001)
+        except Stopped:
+            state.ended.set()
+            raise
+        raise RuntimeError("Nobody stopped it.")
+
+    monkeypatch.setattr(explainer, "explain", endless)
+    return state
 
 
 def text_of(tab, number=0):
@@ -163,6 +192,51 @@ def test_errors_are_sentences(opened):
     tab.wait_for_selector('#results [role=alert]:has-text("The prompt is empty")')
     assert not tab.locator("#html").is_visible()
     assert tab.evaluate("document.documentElement.scrollWidth") == 400
+
+
+def test_stop_ends_what_runs_and_what_waits(opened, slow):
+    tab, other = opened(), opened()
+    tab.click("#explain")
+    assert slow.began.wait(20)
+    other.click("#explain")  # waits for the first
+    other.wait_for_selector("#results .progress-text, #results .eta-bar, #results .meta-text")
+    other.click("#stop")
+    other.wait_for_selector("#results .meta-text", state="detached")
+    assert other.locator("#results h2, #results [role=alert]").count() == 0
+    tab.click("#stop")
+    assert told(tab) == "Stopped."
+    assert slow.ended.wait(20)
+    # the model is free, and explains as before
+    slow.on = False
+    for again in (tab, other):
+        again.click("#explain")
+        asks(again, " Oslo")
+    tab.click("#stop")  # nothing runs: the results stay
+    tab.wait_for_timeout(300)
+    asks(tab, " Oslo")
+
+
+def test_a_page_that_goes_away_frees_the_model(opened, slow):
+    tab = opened()
+    tab.click("#explain")
+    assert slow.began.wait(20)
+    tab.close()
+    assert slow.ended.wait(20)
+    slow.on = False
+    other = opened()
+    other.click("#explain")
+    asks(other, " Oslo")
+
+
+def test_outputs_that_are_too_long_are_told(opened):
+    tab = opened(width=400)
+    tab.locator("#typed input, #typed textarea").fill("Rome " * 51)
+    tab.click("#explain")
+    assert told(tab) == "The output has 52 tokens, and this page takes 50 of one: shorten it."
+    tab.fill("#prompt textarea", "Anna " * 100_000)
+    tab.click("#predict")
+    message = "The prompt has 500,000 characters, and this page takes 100 tokens of one: shorten it."
+    tab.wait_for_selector(f'#results [role=alert]:has-text("{message}")')
 
 
 def test_two_tabs_at_once_have_their_own_results(opened):
