@@ -4,6 +4,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from captum_heta.benchmark.measures import MEASURES
+from captum_heta.terminal import visible
+from captum_heta.visualization.fonts import drawable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -37,7 +39,7 @@ def bar_plots(report: "Report", folder: Path) -> list[Path]:
 
 
 def _bars(axis: "Axes", panel: "list[Cell]") -> None:
-    names = [cell.method for cell in panel]
+    names = [_label(cell.method) for cell in panel]
     means = [cell.value.mean for cell in panel]
     errors = [
         [max(0.0, cell.value.mean - cell.value.low) for cell in panel],
@@ -45,9 +47,15 @@ def _bars(axis: "Axes", panel: "list[Cell]") -> None:
     ]
     colors = [_FIRST if i == 0 else _OTHER for i in range(len(panel))]
     axis.barh(range(len(panel)), means, xerr=errors, color=colors, error_kw={"elinewidth": 1, "capsize": 2})
-    axis.set_yticks(range(len(panel)), names, fontsize=9)
+    axis.set_yticks(range(len(panel)), names, fontsize=9, parse_math=False)
     axis.axvline(0, color="#444444", linewidth=0.8)
-    axis.set_title(panel[0].data, fontsize=10)
+    axis.set_title(_label(panel[0].data), fontsize=10, parse_math=False)
     axis.spines[["top", "right"]].set_visible(False)
     if not axis.yaxis_inverted():  # the first row on top; the panels share their rows
         axis.invert_yaxis()
+
+
+def _label(text: str) -> str:
+    """Foreign text as matplotlib's own font can draw it."""
+    text = visible(text)
+    return text.translate(drawable(text, ["DejaVu Sans"]))
