@@ -6,6 +6,13 @@ from captum_heta.models.state import ready_for_derivatives
 from captum_heta.testing.architectures import tiny_model
 
 
+def take_grouped_experts(model):
+    try:
+        model.set_experts_implementation("grouped_mm")
+    except ImportError as reason:  # transformers 5.0 with torch before 2.9
+        pytest.skip(str(reason))
+
+
 def snapshot(model):
     return {
         "attention": model.config._attn_implementation,
@@ -33,7 +40,7 @@ def unusual(name, **changes):
 def test_model_comes_back_as_it_was(name, changes):
     model = unusual(name, **changes)
     if name == "mixtral":
-        model.set_experts_implementation("grouped_mm")
+        take_grouped_experts(model)
     before = snapshot(model)
     HETA(model).attribute(torch.tensor([[2, 3, 4]]), n_samples=1)
     assert snapshot(model) == before
@@ -55,7 +62,7 @@ def test_model_comes_back_after_an_error(monkeypatch):
 
 def test_inside_everything_is_ready():
     model = unusual("mixtral")
-    model.set_experts_implementation("grouped_mm")
+    take_grouped_experts(model)
     with ready_for_derivatives(model):
         assert model.config._attn_implementation == "eager"
         assert model.config._experts_implementation == "eager"
@@ -91,5 +98,5 @@ def test_callers_grad_mode_does_not_matter(context):
 def test_default_experts_give_the_same_scores():
     model = tiny_model("mixtral")
     expected = HETA(model).attribute(torch.tensor([[2, 3, 4]]), target=1)
-    model.set_experts_implementation("grouped_mm")
+    take_grouped_experts(model)
     torch.testing.assert_close(HETA(model).attribute(torch.tensor([[2, 3, 4]]), target=1), expected)
