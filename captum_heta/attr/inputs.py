@@ -180,10 +180,10 @@ def baseline_ids(lm: LanguageModel, embeds: Tensor, baselines: Baselines) -> Ten
         ValueError: for baselines that are no token's embedding, or that do not fit.
     """
     if baselines is None or isinstance(baselines, str):
-        form = "zeros" if baselines in (None, "zero") else f"the {baselines}"
+        form = "zeros are" if baselines in (None, "zero") else f"the {baselines} is"
         raise ValueError(
             f"The layers of {type(lm.model).__name__} read the token ids beside the embeddings (per-layer inputs), and "
-            f"{form} stand for no token: pass baselines=<token id>, such as that of padding or of a space."
+            f"{form} no token's: pass baselines=<token id>, such as that of padding or of a space."
         )
     return _baseline_ids(lm, embeds, baselines)
 

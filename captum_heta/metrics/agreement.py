@@ -9,8 +9,8 @@ def spearman(one: Tensor, other: Tensor) -> Tensor:
 
     In [-1, 1]; NaN where all values of one of them are the same, which have no order.
     """
-    ranks = [_ranks(values) for values in torch.broadcast_tensors(one, other)]
-    a, b = (rank - rank.mean(-1, keepdim=True) for rank in ranks)
+    # ranked before they are broadcast: a table of many attributions ranks each once
+    a, b = (ranks - ranks.mean(-1, keepdim=True) for ranks in (_ranks(one), _ranks(other)))
     return (a * b).sum(-1) / (a.square().sum(-1) * b.square().sum(-1)).sqrt()
 
 
@@ -35,6 +35,7 @@ def top_k_overlap(one: Tensor, other: Tensor, k: int) -> Tensor:
 
 def _ranks(values: Tensor) -> Tensor:
     """Ranks from 0 on, (..., F); equal values share the mean of theirs."""
-    below = (values[..., None, :] < values[..., :, None]).sum(-1).double()
-    equal = (values[..., None, :] == values[..., :, None]).sum(-1)
-    return below + (equal - 1) / 2
+    values = values.contiguous()
+    ordered = values.sort(dim=-1).values
+    below, upto = (torch.searchsorted(ordered, values, right=right) for right in (False, True))
+    return (below + upto - 1).double() / 2

@@ -116,10 +116,10 @@ class TestEmbeddings:
         row = sweep.swept(kind, model_type)
         assert row.result == sweep.RIGHT, row.note
 
-    @pytest.mark.parametrize(("baselines", "form"), [(None, "zeros"), ("mean", "the mean")])
+    @pytest.mark.parametrize(("baselines", "form"), [(None, "zeros are"), ("mean", "the mean is")])
     def test_masks_that_are_no_token_are_refused_where_ids_are_read(self, baselines, form):
         model = built("causal", "gemma4_text")
-        told = f"Gemma4ForCausalLM read the token ids .* {form} stand.*baselines=<token id>"
+        told = f"Gemma4ForCausalLM read the token ids .* {form} no token.*baselines=<token id>"
         with pytest.raises(ValueError, match=told):
             HETA(model).attribute(IDS, target=5, baselines=baselines)
         with pytest.raises(TypeError, match="read the token ids beside the embeddings"):
