@@ -15,7 +15,7 @@ from transformers import DynamicCache
 from captum_heta.models.cache import prefix_cache
 from captum_heta.models.calls import Call, after, attention_weights, before, recorded
 from captum_heta.models.families import decoder_layers
-from captum_heta.models.selfcheck import LENGTH, UnfitModelError, in_a_pass
+from captum_heta.models.selfcheck import UnfitModelError, in_a_pass
 
 if TYPE_CHECKING:
     from captum_heta.models.causal_lm import CausalLM
@@ -25,8 +25,6 @@ Look = Callable[[Tensor, str], None]
 # An attention module and the one that mixes its heads.
 Attention = tuple[nn.Module, nn.Module]
 
-# Where the short text is cut into a prefix, which is read from the cache, and the rest.
-_CUT = LENGTH // 2
 # Far more than rounding of rows that are computed side by side, far less than what a token does to those after it.
 _MIXED = 1e-4
 _GATE = 0.02  # of the input of the output projection; rounding in bfloat16 is half of it
@@ -78,7 +76,7 @@ class AttentionFindings:
         """
         findings, layers = self.lm.findings, self._layers()
         ids = torch.stack([findings.ids, findings.ids])
-        ids[1, 0] = findings.ids[-1]
+        ids[1, 0] = findings.ids[1]  # another one
         per_layer = findings.per_layer(findings.ids)  # before there are hooks, as this may take passes of its own
         modules = {(layer, i): pair for layer, some in self.candidates.items() for i, pair in enumerate(some)}
         mixing: list[str] = []
@@ -95,7 +93,7 @@ class AttentionFindings:
                 stack.enter_context(before(layer, _alike_again(compared if number == 0 else None)))
                 stack.enter_context(after(layer, _seen(compared, str(number))))
             calls = stack.enter_context(recorded({key: module for key, (module, _) in modules.items()}))
-            log_probs = self.lm.log_probs(self.lm.embed(ids), keep=LENGTH, per_layer=per_layer)
+            log_probs = self.lm.log_probs(self.lm.embed(ids), keep=len(findings.ids), per_layer=per_layer)
         compared(log_probs, "")
         if mixing:
             numbers = ", ".join(place for place in dict.fromkeys(mixing) if place.isdecimal())
@@ -111,10 +109,10 @@ class AttentionFindings:
 
     def _check_weights(self, called: Mapping[int, tuple[nn.Module, Call]]) -> None:
         """Refuse modules that look like attention and weigh nothing, as linear attention does."""
-        without = []
+        without, length = [], len(self.lm.findings.ids)
         for layer, (module, call) in called.items():
             weights = attention_weights(module, call, [], 0)
-            if weights is None or weights.ndim != 3 or weights.shape[1:] != (LENGTH, LENGTH):
+            if weights is None or weights.ndim != 3 or weights.shape[1:] != (length, length):
                 without.append(layer)
         if without:
             raise UnfitModelError(
@@ -141,6 +139,8 @@ class AttentionFindings:
     @in_a_pass
     def _reuses_prefix(self) -> bool:
         lm, findings = self.lm, self.lm.findings
+        length = len(findings.ids)
+        cut = length // 2  # the prefix, which is read from the cache, and the rest
         embeds, per_layer = lm.embed(findings.ids)[None], findings.per_layer(findings.ids)
         modules = self.modules
         cache = DynamicCache()
@@ -150,7 +150,7 @@ class AttentionFindings:
             recorded(projections) as mixed,
         ):
             try:
-                whole = lm.log_probs(embeds, keep=LENGTH, cache=cache, per_layer=per_layer)[0]
+                whole = lm.log_probs(embeds, keep=length, cache=cache, per_layer=per_layer)[0]
             except (ValueError, TypeError, AttributeError, IndexError, NotImplementedError) as error:
                 raise UnfitModelError(
                     f"{self.name} cannot be given a plain cache of keys and values, which HETA reads the values from "
@@ -158,10 +158,10 @@ class AttentionFindings:
                 ) from error
         past = [(keys, values) for keys, values, *_ in cache]
         if len(past) < len(modules) or any(
-            values is None or values.ndim != 4 or values.shape[-2] != LENGTH for _, values in past
+            values is None or values.ndim != 4 or values.shape[-2] != length for _, values in past
         ):
             raise UnfitModelError(
-                f"{self.name} does not leave the keys and values of {LENGTH} tokens in the cache of transformers that "
+                f"{self.name} does not leave the keys and values of {length} tokens in the cache of transformers that "
                 "it is given: its values cannot be read. It keeps them in a way of its own, shares them between "
                 "layers, or takes the cache by another name than captum_heta knows."
             )
@@ -179,15 +179,15 @@ class AttentionFindings:
                 break
         try:
             rest = lm.log_probs(
-                embeds[:, _CUT:],
-                keep=LENGTH - _CUT,
-                start=_CUT,
-                cache=prefix_cache(past, _CUT),
-                per_layer=None if per_layer is None else per_layer[_CUT:],
+                embeds[:, cut:],
+                keep=length - cut,
+                start=cut,
+                cache=prefix_cache(past, cut),
+                per_layer=None if per_layer is None else per_layer[cut:],
             )[0]
         except (ValueError, TypeError, RuntimeError, AttributeError, IndexError, KeyError, NotImplementedError):
             return False  # right without it, and slower
-        return findings.agree(findings.by_ids[_CUT:], rest)
+        return findings.agree(findings.by_ids[cut:], rest)
 
     def _layers(self) -> Sequence[nn.Module]:
         firsts = {layer: some[0] for layer, some in self.candidates.items()}

@@ -42,7 +42,7 @@ def in_a_pass(check: Callable[[Any], Answer]) -> Callable[[Any], Answer]:
                 raise
             except Exception as error:
                 raise UnfitModelError(
-                    f"{self.name} cannot be explained: a pass of {LENGTH} tokens of text fails with "
+                    f"{self.name} cannot be explained: a pass of {len(self.lm.findings.ids)} tokens of text fails with "
                     f"{type(error).__name__}: {error}"
                 ) from error
 
@@ -94,23 +94,23 @@ class Findings:
 
     @cached_property
     def ids(self) -> Tensor:
-        """(LENGTH,), those of the text that is passed."""
+        """Those of the text that is passed, `LENGTH` of them, or as many as the model can read; neighbours differ."""
         return _plain_ids(self.lm)
 
     @cached_property
     def by_ids(self) -> Tensor:
-        """(LENGTH, V), the model's own predictions, against which others are compared."""
+        """(len(ids), V), the model's own predictions, against which others are compared."""
         return self._by_ids()
 
     @in_a_pass
     def _by_ids(self) -> Tensor:
         other = self.ids.clone()
-        other[-1] = self.ids[0]
+        other[-1] = self.ids[-2]
         logits = self.lm.run(input_ids=torch.stack([self.ids, other]))
-        if logits.ndim != 3 or logits.shape[:2] != (2, LENGTH):
+        if logits.ndim != 3 or logits.shape[:2] != (2, len(self.ids)):
             raise UnfitModelError(
-                f"{self.name} gives {tuple(logits.shape)} numbers for two texts of {LENGTH} tokens, not a prediction "
-                "after each token. If it puts vectors before the text (a soft prompt), leave them out."
+                f"{self.name} gives {tuple(logits.shape)} numbers for two texts of {len(self.ids)} tokens, not a "
+                "prediction after each token. If it puts vectors before the text (a soft prompt), leave them out."
             )
         precise = torch.promote_types(logits.dtype, torch.float32)
         own, changed = logits.to(self.ids.device, precise).log_softmax(-1)
@@ -153,7 +153,8 @@ class Findings:
     @in_a_pass
     def _heeds_positions(self) -> bool:
         # three apart: where they begin makes none to a rotary embedding
-        spread = 3 * torch.arange(LENGTH, device=self.ids.device)[None] % (self.lm.max_positions or 3 * LENGTH)
+        length = len(self.ids)
+        spread = 3 * torch.arange(length, device=self.ids.device)[None] % (self.lm.max_positions or 3 * length)
         own, other = (self.lm.run(input_ids=self.ids[None], position_ids=positions) for positions in (None, spread))
         return not torch.equal(own, other)
 
@@ -175,7 +176,7 @@ class Findings:
             try:
                 found = self.lm.run(
                     inputs_embeds=embeds,
-                    position_ids=torch.arange(LENGTH, device=embeds.device)[None] if positions else None,
+                    position_ids=torch.arange(len(self.ids), device=embeds.device)[None] if positions else None,
                     per_layer_inputs=inputs[None] if per_layer and inputs is not None else None,
                 )
             except (ValueError, RuntimeError, TypeError, AttributeError, IndexError) as error:
@@ -222,12 +223,14 @@ def _distance(one: Tensor, other: Tensor) -> float:
 
 
 def _plain_ids(lm: "LanguageModel") -> Tensor:
-    """(LENGTH,), different token ids of words, if there are so many: none that stands for a picture or for padding."""
+    """(n,), different token ids of words, if there are so many: none that stands for a picture or for padding."""
     special = _special_ids(lm.model.config)
     # spread over the vocabulary: its first ids are often special, and alike
     order = torch.randperm(lm.vocab_size, generator=torch.Generator(device="cpu").manual_seed(0), device="cpu").tolist()
-    plain = [i for i in order if i not in special] or order
-    return torch.tensor([plain[i % len(plain)] for i in range(LENGTH)], dtype=torch.long, device=lm.device)
+    plain = [i for i in order if i not in special]
+    plain = plain if len(plain) > 1 else order
+    length = min(LENGTH, lm.max_positions or LENGTH)
+    return torch.tensor([plain[i % len(plain)] for i in range(length)], dtype=torch.long, device=lm.device)
 
 
 def _special_ids(config: Any) -> set[int]:

@@ -74,6 +74,25 @@ class TestCost:
         assert not {0, 1, 50} & set(ids.tolist())
         assert len(set(ids.tolist())) == LENGTH
 
+    @pytest.mark.parametrize(("vocabulary", "positions"), [(12, 64), (14, 64), (4, 64), (97, 5), (97, 2)])
+    def test_small_models(self, vocabulary, positions):
+        model = tiny_model("gpt2", vocab_size=vocabulary, n_positions=positions)
+        ids = torch.tensor([[2, 3]])
+        assert torch.isfinite(HETA(model).attribute(ids, target=2)).all()
+        with LanguageModel(model).evaluating():
+            found = LanguageModel(model).findings.ids
+        assert len(found) == min(LENGTH, positions)
+        assert (found[1:] != found[:-1]).all()
+
+    @pytest.mark.parametrize("vocabulary", [4, 13, 14])
+    def test_small_models_that_see_what_follows(self, vocabulary):
+        model = tiny_model("gpt2", vocab_size=vocabulary)
+        model.transformer.h[0].register_forward_pre_hook(
+            lambda module, args: (args[0] + args[0].mean(1, keepdim=True), *args[1:])
+        )
+        with pytest.raises(TypeError, match="is not causal"):
+            HETA(model).attribute(torch.tensor([[2, 3]]), target=2)
+
 
 class TestCausality:
     @pytest.fixture
