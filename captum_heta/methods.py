@@ -49,13 +49,18 @@ METHODS: dict[str, tuple[str, Callable[[Any], Any]]] = {
 }
 
 
+def check_names(names: Sequence[str]) -> None:
+    """Raise ValueError if a name is not among `METHODS`."""
+    unknown = [name for name in names if name not in METHODS]
+    if unknown:
+        raise ValueError(f"There is no method {unknown[0]!r}; there are {', '.join(METHODS)}.")
+
+
 def named_methods(names: Sequence[str], model: Any) -> dict[str, Any]:
     """The methods of these short names on a model, by their names in tables.
 
     Raises:
         ValueError: if a name is not among `METHODS`.
     """
-    unknown = [name for name in names if name not in METHODS]
-    if unknown:
-        raise ValueError(f"There is no method {unknown[0]!r}; there are {', '.join(METHODS)}.")
+    check_names(names)
     return {METHODS[name][0]: METHODS[name][1](model) for name in names}

@@ -30,6 +30,7 @@ ORDER = [
     "shading",
     "text",
     "checks",
+    "files",
     "testing",
 ]
 FILES = sorted(path for path in ROOT.rglob("*.py") if path != ROOT / "__init__.py")

@@ -12,7 +12,7 @@ from captum_heta.checks import check_count
 from captum_heta.comparison import Comparison, compare
 from captum_heta.inputs.tokens import TokenIdsInput
 from captum_heta.methods import METHODS, named_methods
-from captum_heta.models import GREEDY, generated
+from captum_heta.models import GREEDY, LanguageModel, generated
 from captum_heta.terminal import visible
 from captum_heta.terms import CURVATURE_MODES
 
@@ -70,7 +70,8 @@ class Explainer:
         self.model, self.tokenizer = model, tokenizer
         self.runs = Runs()
         self._target_tokens = target_tokens
-        self._positions: int | None = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+        self._lm = LanguageModel(model)
+        self._positions = self._lm.max_positions
 
     def ids_of(self, prompt: str) -> tuple[int, ...]:
         """The prompt's token ids.
@@ -108,7 +109,7 @@ class Explainer:
         """
         ids = self.ids_of(prompt)
         inputs = torch.tensor([ids], device=self.model.device)
-        probabilities = self.model(inputs, logits_to_keep=1).logits[0, -1].float().softmax(-1)
+        probabilities = self._lm.logits(inputs, 1)[0, -1].float().softmax(-1)
         top = probabilities.topk(min(likeliest, len(probabilities)))
         room = longest if self._positions is None else min(longest, self._positions - len(ids))
         continuation = generated(self.model, inputs, **(GREEDY | {"max_new_tokens": room}))

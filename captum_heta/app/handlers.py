@@ -11,6 +11,7 @@ import gradio as gr
 from captum_heta.app.explainer import Choices, Explainer, output_of
 from captum_heta.app.results import HINT, results, told
 from captum_heta.app.runs import Stopped
+from captum_heta.files import write_whole
 
 _log = logging.getLogger(__name__)
 
@@ -109,7 +110,7 @@ class Handlers:
                 shown = results(found)
             session = session or tempfile.mkdtemp(dir=self._folder)
             html_file, json_file = (Path(session) / name for name in _FILES)
-            html_file.write_text(found.to_html(), encoding="utf-8")
+            write_whole(html_file, found.to_html())
             found.save(json_file)
         except Stopped:
             return *_nothing(_STOPPED), session

@@ -207,8 +207,7 @@ class LLMTokenAttribution(LLMAttribution):
     def _outputs(self, inp: InterpretableInput, target: str | Tensor | None, gen_args: dict[str, Any] | None) -> Tensor:
         if target is None:
             prompt = inp.inp_tensor if isinstance(inp, TextTokenInput) else self._tokenized(inp)[0][None]
-            most = LanguageModel(self.attr_method.model).max_positions
-            room = None if most is None else max(1, most - prompt.shape[1] + 1)  # the last output is not read
+            room = LanguageModel(self.attr_method.model).room(prompt.shape[1])
             outputs = generated(self.attr_method.model, prompt, **(greedy(room) if gen_args is None else gen_args))
         elif isinstance(target, str):
             ids = self.tokenizer.encode(target, add_special_tokens=False)

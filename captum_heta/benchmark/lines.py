@@ -11,6 +11,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from captum_heta.benchmark.shape import BEGINNING, Key, key_of, line_of
+from captum_heta.files import write_whole
 
 MERGED = "results.jsonl"
 OF_ALL = "lines-*.jsonl"
@@ -118,16 +119,6 @@ def as_json(value: Any, **arguments: Any) -> str:
     return json.dumps(value, ensure_ascii=False, **arguments).encode("utf-8", "backslashreplace").decode("utf-8")
 
 
-def replace_whole(path: Path, text: str) -> None:
-    """Write a file that is whole at any moment, after a loss of power too."""
-    new = path.with_name(f"{path.name}.{os.getpid()}.new")
-    with new.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(new, path)
-
-
 def _placed(path: Path) -> list[tuple[Place, dict[str, Any]]]:
     found = []
     complete = path.read_bytes().split(b"\n")[:-1]  # after the last newline is nothing, or a torn line
@@ -165,4 +156,4 @@ def _is_line(content: bytes) -> bool:
 
 
 def _replace(path: Path, lines: Iterable[dict[str, Any]]) -> None:
-    replace_whole(path, "".join(as_json(line) + "\n" for line in lines))
+    write_whole(path, "".join(as_json(line) + "\n" for line in lines))

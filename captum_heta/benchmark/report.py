@@ -11,6 +11,7 @@ from typing import Any
 from captum_heta.benchmark.measures import MEASURES
 from captum_heta.benchmark.sources import RANDOM
 from captum_heta.benchmark.statistics import Interval, mean_interval
+from captum_heta.files import write_whole
 from captum_heta.terminal import visible
 
 # What Markdown, and the HTML in it, reads as something else than text: tags, cells, code, links, emphasis, formulas.
@@ -90,7 +91,7 @@ class Report:
         from captum_heta.benchmark.plots import bar_plots
 
         page, table = folder / "report.md", folder / "report.csv"
-        page.write_text(self.markdown(), encoding="utf-8")
+        write_whole(page, self.markdown())
         with table.open("w", encoding="utf-8", newline="") as file:
             rows = csv.writer(file)
             rows.writerow(

@@ -20,7 +20,7 @@ from captum_heta.benchmark.sources import Source, is_label, sources
 from captum_heta.checks import check_count
 from captum_heta.comparison import compare
 from captum_heta.datasets import Example
-from captum_heta.models import seeded
+from captum_heta.models import LanguageModel, seeded
 
 Data = Mapping[str, Sequence[Example]]
 
@@ -145,7 +145,7 @@ class Benchmark:
 
     @torch.no_grad()
     def _likeliest(self, ids: Tensor) -> int:
-        return int(self.model(ids.to(self.model.device)).logits[0, -1].argmax())
+        return int(LanguageModel(self.model).logits(ids.to(self.model.device), 1)[0, -1].argmax())
 
     def _lines(self, source: Source, keys: Sequence[Key], case: Case | dict[str, str]) -> list[dict[str, Any]]:
         if not isinstance(case, Case):

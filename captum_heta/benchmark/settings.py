@@ -11,9 +11,10 @@ from typing import Any
 
 from filelock import FileLock
 
-from captum_heta.benchmark.lines import MERGED, OF_ALL, as_json, replace_whole
+from captum_heta.benchmark.lines import MERGED, OF_ALL, as_json
 from captum_heta.checks import check_count, check_seed
 from captum_heta.datasets import Example
+from captum_heta.files import write_whole
 
 # fingerprints of examples, by data set and id
 Prints = dict[str, dict[str, str]]
@@ -91,7 +92,7 @@ class Settings:
                         f"{folder} has results of another example {changed[0]!r} in {name}. Choose another folder."
                     )
                 known.update(items)
-            replace_whole(path, as_json(mine | {"data": before["data"]}, indent=1) + "\n")
+            write_whole(path, as_json(mine | {"data": before["data"]}, indent=1) + "\n")
 
 
 def examples_in(folder: Path) -> Prints:

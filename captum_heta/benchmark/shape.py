@@ -5,6 +5,8 @@ import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from captum_heta.datasets.records import shown
+
 # what each line begins with, as it is written
 BEGINNING = b'{"data": '
 
@@ -45,16 +47,8 @@ def line_of(content: bytes) -> dict[str, Any]:
         raise ValueError("has no 'metrics', and neither 'skipped' nor 'error' says why")
     for name, (expected, valid) in _FIELDS.items():
         if name in line and not valid(line[name]):
-            raise ValueError(f"must have {expected} as {name!r}, got {shown(line[name])}")
+            raise ValueError(f"must have {expected} as {name!r}, got {shown(line[name], 80)}")
     return line
-
-
-def shown(value: Any) -> str:
-    """The beginning of a value of JSON, which may be nested deeper than Python can write it."""
-    try:
-        return f"{value!r:.80}"
-    except RecursionError:
-        return "a value that is nested too deep"
 
 
 def _no_number(name: str) -> float:

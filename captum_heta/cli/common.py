@@ -142,7 +142,7 @@ def outputs_of(model: Any, ids: Tensor, tokenizer: Any, prompt: str, target: str
     check_length(lm, ids.shape[1])
     with torch.no_grad():
         if target is None:
-            return model(ids, logits_to_keep=1).logits[0, -1].argmax()[None].cpu()
+            return lm.logits(ids, 1)[0, -1].argmax()[None].cpu()
         spaced = target if target[:1].isspace() or prompt[-1:].isspace() else f" {target}"
         ways = [
             torch.tensor(tokenizer.encode(text, add_special_tokens=False), dtype=torch.long)
@@ -154,7 +154,7 @@ def outputs_of(model: Any, ids: Tensor, tokenizer: Any, prompt: str, target: str
         best: tuple[float, Tensor] | None = None
         for tokens in ways:
             read = torch.cat([ids, tokens[:-1].to(ids)[None]], dim=1)
-            logits = model(read, logits_to_keep=len(tokens)).logits[0]
+            logits = lm.logits(read, len(tokens))[0]
             likely = logits.log_softmax(-1).gather(1, tokens.to(ids)[:, None]).sum().item()
             if best is None or likely > best[0]:
                 best = likely, tokens

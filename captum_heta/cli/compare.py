@@ -26,9 +26,9 @@ from captum_heta.cli.files import check_files, written
 from captum_heta.cli.told import errors_told, terminal
 from captum_heta.comparison import Comparison, ComparisonInterrupt
 from captum_heta.comparison import compare as compare_methods
-from captum_heta.comparison.files import write_whole
 from captum_heta.comparison.shown import show_comparison
-from captum_heta.methods import METHODS, named_methods
+from captum_heta.files import write_whole
+from captum_heta.methods import METHODS, check_names, named_methods
 
 _INTERRUPTED = 130  # the exit status after Ctrl-C
 
@@ -52,7 +52,8 @@ def compare(
     with errors_told(debug):
         check_files({"--html": html_file, "--json": json_file})
         check_model_options(model, dtype)
-        names = _known(listed("--methods", methods))
+        names = listed("--methods", methods)
+        check_names(names)
         prompt, target = example(prompt, target)
         try:
             found = _compare(prompt, names, target, model, dtype, bos)
@@ -66,14 +67,6 @@ def compare(
             show_comparison(found, terminal())
     if interrupted or not found.results:
         raise typer.Exit(_INTERRUPTED if interrupted else 1)
-
-
-def _known(names: Sequence[str]) -> Sequence[str]:
-    """The names themselves; ValueError if one is not among `METHODS`, before a model is loaded for them."""
-    unknown = [name for name in names if name not in METHODS]
-    if unknown:
-        raise ValueError(f"There is no method {unknown[0]!r}; there are {', '.join(METHODS)}.")
-    return names
 
 
 def _compare(

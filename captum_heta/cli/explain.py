@@ -27,7 +27,7 @@ from captum_heta.cli.common import (
 )
 from captum_heta.cli.files import check_files, written
 from captum_heta.cli.told import errors_told, terminal
-from captum_heta.comparison.files import write_whole
+from captum_heta.files import write_whole
 from captum_heta.terminal import highest, shaded
 from captum_heta.terms import CURVATURE_MODES, CurvatureOptions
 from captum_heta.text import token_spans

@@ -9,7 +9,7 @@ import torch
 from captum.attr import LLMAttributionResult
 from torch import Tensor
 
-from captum_heta.comparison.files import write_whole
+from captum_heta.files import write_whole
 from captum_heta.metrics import spearman, top_k_overlap
 from captum_heta.text import Span
 

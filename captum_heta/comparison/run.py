@@ -90,7 +90,7 @@ def compare(
             "The prompt has nothing to attribute the output to: all its tokens are skipped, or its template has no "
             "values."
         )
-    room = None if limit is None or limit.max_positions is None else limit.max_positions - length + 1
+    room = None if limit is None else limit.room(length)
     outputs = _outputs(wrapped, tokenizer, inp, target, gen_args, room)
     if limit is not None:
         check_length(limit, length + len(outputs) - 1)

@@ -161,10 +161,10 @@ def with_unique_ids(examples: list[Example], source: str | Path) -> list[Example
     return examples
 
 
-def shown(value: Any) -> str:
-    """The beginning of a value of a record, which may be nested deeper than Python can write it."""
+def shown(value: Any, most: int = 200) -> str:
+    """The first ``most`` characters of a value of a record, which may be nested deeper than Python can write it."""
     try:
-        return f"{value!r:.200}"
+        return f"{value!r:.{most}}"
     except RecursionError:
         return "a value that is nested too deep"
 

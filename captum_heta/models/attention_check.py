@@ -139,6 +139,11 @@ class AttentionFindings:
     @in_a_pass
     def _reuses_prefix(self) -> bool:
         lm, findings = self.lm, self.lm.findings
+        if not lm.names.takes_cache:
+            raise UnfitModelError(
+                f"The forward of {self.name} takes no cache of keys and values, which HETA reads the values from. "
+                f"{_WITHOUT_ATTENTION}"
+            )
         length = len(findings.ids)
         cut = length // 2  # the prefix, which is read from the cache, and the rest
         embeds, per_layer = lm.embed(findings.ids)[None], findings.per_layer(findings.ids)

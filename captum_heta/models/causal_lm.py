@@ -15,7 +15,7 @@ from captum_heta.models.families import OUTPUT_PROJECTIONS, VALUE_PROJECTIONS, a
 from captum_heta.models.language_model import LanguageModel
 from captum_heta.models.memory import graph_fits, layer_rows, query_rows
 from captum_heta.models.stages import Stage, split
-from captum_heta.models.state import evaluating, ready_for_derivatives
+from captum_heta.models.state import differentiable, evaluating
 from captum_heta.models.trace import AttentionLayer, KeysValues, Trace
 
 
@@ -43,11 +43,6 @@ class CausalLM(LanguageModel):
             )
         self.attention = AttentionFindings(self, candidates)
 
-    @property
-    def is_quantized(self) -> bool:
-        """Whether some weights are quantized, whose kernels are written for inference."""
-        return getattr(self.model.config, "quantization_config", None) is not None
-
     def graph_fits(self, length: int) -> bool:
         """Whether the graph of a gradient over ``length`` positions may be kept whole."""
         return graph_fits(self.model, self.device, length) or self._layers is None
@@ -67,7 +62,7 @@ class CausalLM(LanguageModel):
             # as a person runs it: its fast attention may see what its eager attention does not
             self.findings.begin()
             self.findings.check_ids()
-            with ready_for_derivatives(self.model):
+            with differentiable(self.model):
                 self.attention.check()
                 yield
 

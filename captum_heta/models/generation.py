@@ -13,8 +13,8 @@ GREEDY: dict[str, Any] = {"max_new_tokens": 25, "do_sample": False, "temperature
 
 
 def greedy(room: int | None) -> dict[str, Any]:
-    """`GREEDY`, with no more tokens than there is room for; None for no limit."""
-    return GREEDY if room is None else GREEDY | {"max_new_tokens": min(room, GREEDY["max_new_tokens"])}
+    """`GREEDY`, with no more tokens than there is room for, but one at least; None for no limit."""
+    return GREEDY if room is None else GREEDY | {"max_new_tokens": max(1, min(room, GREEDY["max_new_tokens"]))}
 
 
 def generated(model: Any, ids: Tensor, **arguments: Any) -> Tensor:

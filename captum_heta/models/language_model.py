@@ -72,12 +72,21 @@ class LanguageModel:
         """The longest text that it can read; None for no limit."""
         return self.lengths.limit
 
+    def room(self, length: int) -> int | None:
+        """How many outputs can follow a prompt of ``length`` tokens, the last of them unread; None for no limit."""
+        return None if self.max_positions is None else self.max_positions - length + 1
+
     @property
     def n_predicted(self) -> int:
         """How many tokens its head predicts."""
         head = self.model.get_output_embeddings() if hasattr(self.model, "get_output_embeddings") else None
         rows = getattr(head, "out_features", None) or getattr(getattr(head, "weight", None), "shape", [None])[0]
         return min(self.vocab_size, rows) if isinstance(rows, int) else self.vocab_size
+
+    @property
+    def is_quantized(self) -> bool:
+        """Whether weights are quantized: kernels for inference, which may round by what else is in a batch."""
+        return getattr(self.model.config, "quantization_config", None) is not None
 
     @property
     def takes_position_ids(self) -> bool:

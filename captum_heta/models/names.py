@@ -33,14 +33,12 @@ class ArgumentNames:
         return any(name in self.names for name in _CACHES)
 
     def given(self, keep: int | Tensor | None, cache: Cache | None) -> dict[str, Any]:
-        """The arguments that ask for some positions only (None for all), with or without a cache."""
+        """What asks for some positions only (None for all), with a cache if the model `takes_cache`, or without."""
         found: dict[str, Any] = {}
         if "use_cache" in self.names:
             found["use_cache"] = cache is not None
         if cache is not None:
-            name = next((name for name in _CACHES if name in self.names), None)
-            assert name is not None, "asked before whether it takes one"
-            found[name] = cache
+            found[next(name for name in _CACHES if name in self.names)] = cache
         if keep is not None and "logits_to_keep" in self.names:
             found["logits_to_keep"] = keep
         return found

@@ -209,13 +209,8 @@ class Findings:
         return bool(worst <= tolerance)
 
     def _tolerance(self) -> float:
-        coarse = self.quantized or torch.is_autocast_enabled(self.lm.device.type)
+        coarse = self.lm.is_quantized or torch.is_autocast_enabled(self.lm.device.type)
         return _TOLERANCES.get(torch.bfloat16 if coarse else self.lm.dtype, _TOLERANCES[torch.bfloat16])
-
-    @property
-    def quantized(self) -> bool:
-        """Whether some weights are quantized, whose kernels may round by what else is in the batch."""
-        return getattr(self.lm.model.config, "quantization_config", None) is not None
 
 
 def _distance(one: Tensor, other: Tensor) -> float:

@@ -12,11 +12,21 @@ from captum_heta.models.rope import keep_frequencies
 
 
 @contextmanager
-def ready_for_derivatives(model: Any) -> Iterator[None]:
-    """Eval mode, parameters frozen, attention and experts with second derivatives; everything restored on exit.
+def evaluating(model: Any) -> Iterator[None]:
+    """Eval mode, in which dropout does not change what is computed, and nothing compiled; restored on exit."""
+    changes = record_of(model).changes
+    with changes.undone(), uncompiled(model):
+        _evaluate(model, changes)
+        keep_frequencies(model, changes)
+        yield
 
-    Eval mode because dropout changes Hessian products, frozen parameters because only the inputs are differentiated,
-    eager attention because fused kernels have no second derivative and return no weights.
+
+@contextmanager
+def differentiable(model: Any) -> Iterator[None]:
+    """Parameters frozen, attention and experts with second derivatives; restored on exit. Enter it within `evaluating`.
+
+    Frozen parameters because only the inputs are differentiated, eager attention because fused kernels have no second
+    derivative and return no weights.
 
     Raises:
         TypeError: if the model was made in inference mode, whose weights have no derivatives.
@@ -33,21 +43,8 @@ def ready_for_derivatives(model: Any) -> Iterator[None]:
         stack.enter_context(torch.inference_mode(False))
         # torch cannot batch products while it looks for anomalies
         stack.enter_context(torch.autograd.set_detect_anomaly(False))
-        stack.enter_context(uncompiled(model))
-        _evaluate(model, changes)
-        keep_frequencies(model, changes)
         _freeze(model, changes)
         _take_eager(model, changes)
-        yield
-
-
-@contextmanager
-def evaluating(model: Any) -> Iterator[None]:
-    """Eval mode, restored on exit."""
-    changes = record_of(model).changes
-    with changes.undone(), uncompiled(model):
-        _evaluate(model, changes)
-        keep_frequencies(model, changes)
         yield
 
 

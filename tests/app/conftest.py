@@ -1,6 +1,10 @@
+import time
+
 import pytest
+import torch
 
 from captum_heta.app.explainer import Explainer
+from captum_heta.app.runs import Stopped
 from captum_heta.cli.common import outputs_of
 
 
@@ -10,6 +14,24 @@ def _copies(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GRADIO_TEMP_DIR", str(tmp_path_factory.mktemp("gradio")))
         yield
+
+
+@pytest.fixture(scope="session")
+def until_stopped():
+    """Work that goes on until it is stopped; sets an event at its beginning, and one when it was stopped."""
+
+    def work(began, ended):
+        began.set()
+        try:
+            until = time.monotonic() + 20
+            while time.monotonic() < until:
+                torch.ones(1) + 1
+                time.sleep(0.001)
+        except Stopped:
+            ended.set()
+            raise
+
+    return work
 
 
 @pytest.fixture(scope="session")

@@ -3,18 +3,16 @@ import http.client
 import json
 import socket
 import threading
-import time
 from urllib.parse import urlsplit
 
 import pytest
-import torch
 
 pytest.importorskip("gradio", reason="gradio is not here: pip install 'captum-heta[demo]'")
 
 from captum_heta.app import gate as module
 from captum_heta.app.gate import MOST, Gate
 from captum_heta.app.page import build, serve
-from captum_heta.app.runs import Runs, Stopped
+from captum_heta.app.runs import Runs
 
 
 @pytest.fixture(scope="module")
@@ -181,22 +179,10 @@ def test_web_sockets_are_closed():
 
 
 @pytest.fixture
-def endless(explainer, monkeypatch):
+def endless(explainer, until_stopped, monkeypatch):
     """Predictions that go on until they are stopped."""
     began, ended = threading.Event(), threading.Event()
-
-    def choices(prompt):
-        began.set()
-        try:
-            until = time.monotonic() + 20
-            while time.monotonic() < until:
-                torch.ones(1) + 1
-                time.sleep(0.001)
-        except Stopped:
-            ended.set()
-            raise
-
-    monkeypatch.setattr(explainer, "choices", choices)
+    monkeypatch.setattr(explainer, "choices", lambda prompt: until_stopped(began, ended))
     return began, ended
 
 

@@ -2,11 +2,9 @@
 
 import shutil
 import threading
-import time
 from types import SimpleNamespace
 
 import pytest
-import torch
 
 pytest.importorskip("gradio", reason="gradio is not here: pip install 'captum-heta[demo]'")
 pytest.importorskip("playwright.sync_api", reason="playwright is not here: pip install playwright")
@@ -14,7 +12,6 @@ pytest.importorskip("playwright.sync_api", reason="playwright is not here: pip i
 from playwright.sync_api import sync_playwright
 
 from captum_heta.app.page import build, serve
-from captum_heta.app.runs import Stopped
 from captum_heta.comparison import Comparison
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -69,7 +66,7 @@ def opened(browser, address):
 
 
 @pytest.fixture
-def slow(explainer, monkeypatch):
+def slow(explainer, until_stopped, monkeypatch):
     """Explanations that go on until they are stopped, as long as ``on``."""
     state = SimpleNamespace(on=True, began=threading.Event(), ended=threading.Event())
     explain = explainer.explain
@@ -77,15 +74,7 @@ def slow(explainer, monkeypatch):
     def endless(*arguments):
         if not state.on:
             return explain(*arguments)
-        state.began.set()
-        try:
-            until = time.monotonic() + 20
-            while time.monotonic() < until:
-                torch.ones(1) + 1
-                time.sleep(0.001)
-        except Stopped:
-            state.ended.set()
-            raise
+        until_stopped(state.began, state.ended)
         raise RuntimeError("Nobody stopped it.")
 
     monkeypatch.setattr(explainer, "explain", endless)

@@ -2,8 +2,9 @@ import json
 
 import pytest
 
-from captum_heta.benchmark.lines import MERGED, Shard, as_json, merge, placed_lines, read_lines, replace_whole
+from captum_heta.benchmark.lines import MERGED, Shard, as_json, merge, placed_lines, read_lines
 from captum_heta.benchmark.shape import Key
+from captum_heta.files import write_whole
 
 LINES = [{"data": "d", "example": f"e{i}", "method": "ü", "metrics": {"value": i}} for i in range(3)]
 KEYS = [Key("d", f"e{i}", "ü") for i in range(3)]
@@ -91,7 +92,7 @@ def test_half_a_character_is_written_and_comes_back(tmp_path):
         text = (tmp_path / name).read_text(encoding="utf-8")
         assert json.loads(text) == line
         assert "ü" in text  # what UTF-8 has stays readable
-    replace_whole(tmp_path / "text", as_json("\udfff") + "\n")
+    write_whole(tmp_path / "text", as_json("\udfff") + "\n")
     assert (tmp_path / "text").read_text() == '"\\udfff"\n'
 
 

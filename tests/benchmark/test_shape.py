@@ -4,7 +4,8 @@ import re
 import pytest
 
 from captum_heta.benchmark.lines import as_json
-from captum_heta.benchmark.shape import BEGINNING, line_of, shown
+from captum_heta.benchmark.shape import BEGINNING, line_of
+from captum_heta.datasets.records import shown
 
 LINE = {"data": "d", "example": "e", "method": "m", "metrics": {"dsa": 0.5, "f1": None}, "scores": [1, -0.5]}
 
@@ -82,4 +83,4 @@ def test_long_and_deep_values_are_shortened():
     for _ in range(100_000):
         deep = [deep]
     assert shown(deep) == "a value that is nested too deep"
-    assert len(shown("x" * 1000)) == 80
+    assert len(shown("x" * 1000, 80)) == 80

@@ -8,6 +8,16 @@ from captum_heta.comparison import Comparison, Failure
 
 
 @pytest.fixture(scope="session")
+def model(demo):
+    return demo[0]
+
+
+@pytest.fixture(scope="session")
+def tokenizer(demo):
+    return demo[1]
+
+
+@pytest.fixture(scope="session")
 def made():
     """Builds a comparison of features that are given as their texts, with a list of scores for each method."""
 

@@ -21,16 +21,6 @@ QUICK = {"curvature": "fisher", "n_samples": 2, "rank": 8}
 
 
 @pytest.fixture(scope="module")
-def model(demo):
-    return demo[0]
-
-
-@pytest.fixture(scope="module")
-def tokenizer(demo):
-    return demo[1]
-
-
-@pytest.fixture(scope="module")
 def tokens(tokenizer):
     return TextTokenInput(PROMPT, tokenizer, skip_tokens=["<s>"])
 

@@ -17,16 +17,6 @@ PROMPT = "Ben lives in Oslo. Ben lives in"
 
 
 @pytest.fixture(scope="module")
-def model(demo):
-    return demo[0]
-
-
-@pytest.fixture(scope="module")
-def tokenizer(demo):
-    return demo[1]
-
-
-@pytest.fixture(scope="module")
 def count(tokenizer):
     return len(tokenizer.encode(PROMPT)) - 1  # without the token of the beginning
 

@@ -296,6 +296,20 @@ class TestArguments:
                 found = method(model).attribute(IDS, target=5)
                 torch.testing.assert_close(found, method(tiny_model("llama")).attribute(IDS, target=5))
 
+    def test_a_forward_without_a_cache_has_no_values_to_read(self):
+        class Plain(LlamaForCausalLM):
+            def forward(self, input_ids=None, inputs_embeds=None, logits_to_keep=0):
+                return super().forward(
+                    input_ids=input_ids, inputs_embeds=inputs_embeds, logits_to_keep=logits_to_keep, use_cache=False
+                )
+
+        model = TestCache.like_llama(Plain)
+        with pytest.raises(TypeError, match="The forward of Plain takes no cache of keys and values, which HETA reads"):
+            HETA(model).attribute(IDS, target=5)
+        torch.testing.assert_close(
+            TDD(model).attribute(IDS, target=5), TDD(tiny_model("llama")).attribute(IDS, target=5)
+        )
+
     def test_a_model_that_answers_with_tuples(self):
         class Tuples(LlamaForCausalLM):
             def forward(self, **named):

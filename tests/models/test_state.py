@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from captum_heta import HETA
-from captum_heta.models.state import ready_for_derivatives
+from captum_heta.models import CausalLM
 from captum_heta.testing.architectures import tiny_model
 
 
@@ -63,7 +63,7 @@ def test_model_comes_back_after_an_error(monkeypatch):
 def test_inside_everything_is_ready():
     model = unusual("mixtral")
     take_grouped_experts(model)
-    with ready_for_derivatives(model):
+    with CausalLM(model).ready():
         assert model.config._attn_implementation == "eager"
         assert model.config._experts_implementation == "eager"
         assert not any(module.training for module in model.modules())

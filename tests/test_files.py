@@ -2,7 +2,7 @@ import os
 
 import pytest
 
-from captum_heta.comparison.files import write_whole
+from captum_heta.files import write_whole
 
 
 def test_a_file_has_the_text(tmp_path):
