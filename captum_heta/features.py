@@ -1,5 +1,7 @@
 """Features: the groups of tokens that are attributed, masked and differentiated together."""
 
+import itertools
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -7,7 +9,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from captum_heta.text import Span
+from captum_heta.spans import Span
 
 
 @dataclass(frozen=True)
@@ -40,10 +42,19 @@ class Features:
             token_spans: the character range of each token, empty for special tokens.
         """
         groups: list[list[int]] = [[] for _ in spans]
+        ranges = sorted((first, stop, i) for i, some in enumerate(spans) for first, stop in some)
+        starts = [first for first, _, _ in ranges]
+        reach = list(itertools.accumulate((stop for _, stop, _ in ranges), max))  # of a range and those before it
         for token, (start, end) in enumerate(token_spans):
-            shared = [sum(max(0, min(end, stop) - max(start, first)) for first, stop in ranges) for ranges in spans]
-            if any(shared):
-                groups[shared.index(max(shared))].append(token)
+            shared: dict[int, int] = {}
+            place = bisect_left(starts, end) - 1
+            while place >= 0 and reach[place] > start:
+                first, stop, i = ranges[place]
+                shared[i] = shared.get(i, 0) + max(0, min(end, stop) - max(start, first))
+                place -= 1
+            best = max(shared, key=lambda i: (shared[i], -i), default=None)
+            if best is not None and shared[best]:
+                groups[best].append(token)
         return cls(tuple(tuple(group) for group in groups))
 
     def merged(self, mask: Tensor) -> "Features":

@@ -1,51 +1,54 @@
-"""The attribution methods by short names, as the command line knows them."""
+"""The attribution methods by short names, as `captum_heta.compare`, the benchmark and the command line know them.
 
-from collections.abc import Callable, Sequence
-from typing import Any
+Importing this module imports none of them: the command line names them in its help.
+"""
 
-from captum.attr import (
-    FeatureAblation,
-    KernelShap,
-    LayerGradientXActivation,
-    LayerIntegratedGradients,
-    Lime,
-    ShapleyValueSampling,
-)
-
-from captum_heta.attr import (
-    HETA,
-    TDD,
-    AttentionRollout,
-    ContextCite,
-    LastAttention,
-    NormXLogit,
-    Peering,
-    ProgressiveInference,
-    ReAGent,
-)
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Any, NamedTuple
 
 
-def _of_embeddings(method: Callable[[Any, Any], Any]) -> Callable[[Any], Any]:
-    return lambda model: method(model, model.get_input_embeddings())
+class Method(NamedTuple):
+    """A method and where it is.
+
+    Attributes:
+        title: its name in tables.
+        module: where its class is.
+        name: of its class.
+        of_embeddings: whether it is made with the layer of input embeddings too.
+    """
+
+    title: str
+    module: str
+    name: str
+    of_embeddings: bool = False
+
+    @property
+    def type(self) -> type[Any]:
+        """The class."""
+        return getattr(import_module(self.module), self.name)
+
+    def make(self, model: Any) -> Any:
+        """The method for a model."""
+        return self.type(model, model.get_input_embeddings()) if self.of_embeddings else self.type(model)
 
 
-# The name in tables, and what makes the method of a model.
-METHODS: dict[str, tuple[str, Callable[[Any], Any]]] = {
-    "heta": ("HETA", HETA),
-    "ig": ("Integrated Gradients", _of_embeddings(LayerIntegratedGradients)),
-    "gxa": ("Gradient x Activation", _of_embeddings(LayerGradientXActivation)),
-    "ablation": ("Feature Ablation", FeatureAblation),
-    "shapley": ("Shapley Value Sampling", ShapleyValueSampling),
-    "lime": ("LIME", Lime),
-    "kernel_shap": ("Kernel SHAP", KernelShap),
-    "rollout": ("Attention Rollout", AttentionRollout),
-    "attention": ("Last Attention", LastAttention),
-    "normxlogit": ("NormXLogit", NormXLogit),
-    "tdd": ("TDD", TDD),
-    "progressive": ("Progressive Inference", ProgressiveInference),
-    "reagent": ("ReAGent", ReAGent),
-    "contextcite": ("ContextCite", ContextCite),
-    "peering": ("Peering", Peering),
+METHODS = {
+    "heta": Method("HETA", "captum_heta.attr.heta", "HETA"),
+    "ig": Method("Integrated Gradients", "captum.attr", "LayerIntegratedGradients", True),
+    "gxa": Method("Gradient x Activation", "captum.attr", "LayerGradientXActivation", True),
+    "ablation": Method("Feature Ablation", "captum.attr", "FeatureAblation"),
+    "shapley": Method("Shapley Value Sampling", "captum.attr", "ShapleyValueSampling"),
+    "lime": Method("LIME", "captum.attr", "Lime"),
+    "kernel_shap": Method("Kernel SHAP", "captum.attr", "KernelShap"),
+    "rollout": Method("Attention Rollout", "captum_heta.attr.attention", "AttentionRollout"),
+    "attention": Method("Last Attention", "captum_heta.attr.attention", "LastAttention"),
+    "normxlogit": Method("NormXLogit", "captum_heta.attr.normxlogit", "NormXLogit"),
+    "tdd": Method("TDD", "captum_heta.attr.progressive", "TDD"),
+    "progressive": Method("Progressive Inference", "captum_heta.attr.progressive", "ProgressiveInference"),
+    "reagent": Method("ReAGent", "captum_heta.attr.reagent", "ReAGent"),
+    "contextcite": Method("ContextCite", "captum_heta.attr.context_cite", "ContextCite"),
+    "peering": Method("Peering", "captum_heta.attr.peering", "Peering"),
 }
 
 
@@ -63,4 +66,4 @@ def named_methods(names: Sequence[str], model: Any) -> dict[str, Any]:
         ValueError: if a name is not among `METHODS`.
     """
     check_names(names)
-    return {METHODS[name][0]: METHODS[name][1](model) for name in names}
+    return {METHODS[name].title: METHODS[name].make(model) for name in names}

@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from captum_heta.shading import background, ink
-from captum_heta.text import Span
+from captum_heta.spans import Span
 
 # A terminal obeys control characters: it moves the cursor or changes its colours. Unicode has pictures of them.
 _PICTURES = {code: 0x2400 + code for code in range(32) if chr(code) not in "\n\t"} | {127: 0x2421}

@@ -1,3 +1,8 @@
+import os
+
+# tiny models are as fast on one thread, and several workers share the processor; set before torch reads it
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import pytest
 import torch
 from hypothesis import settings

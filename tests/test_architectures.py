@@ -8,8 +8,11 @@ import torch
 from captum_heta.features import Features
 from captum_heta.models import Batch, CausalLM
 from captum_heta.models.families import attention_candidates, decoder_layers
-from captum_heta.terms import CurvatureOptions, curvature, information, semantic_flow
+from captum_heta.options import CurvatureOptions
+from captum_heta.terms.curvature import curvature
 from captum_heta.terms.curvature.estimators import draw_probes
+from captum_heta.terms.information import information
+from captum_heta.terms.semantic_flow import semantic_flow
 from captum_heta.testing import reference
 from captum_heta.testing.architectures import CONFIGS, VOCAB_SIZE, tiny_model
 
@@ -82,7 +85,7 @@ def test_information_equals_one_masked_forward_a_feature(case):
 
 
 def test_exact_curvature_equals_dense_hessian(case):
-    options = CurvatureOptions(mode="exact", n_samples=SAMPLES, seed=5)
+    options = CurvatureOptions(curvature="exact", n_samples=SAMPLES, seed=5)
     found = curvature(case.trace, FEATURES, case.outputs.tolist(), options, Batch(3))
     for output in (0, OUTPUTS - 1):
         embeds = case.trace.embeds[: LENGTH + output]
@@ -100,7 +103,7 @@ def test_other_modes_equal_dense_matrices(case, mode):
     embeds, target = case.trace.embeds[:LENGTH], int(case.outputs[0])
     everything = embeds.numel()
     features = Features(tuple((token,) for token in range(LENGTH)))
-    options = CurvatureOptions(mode=mode, n_samples=SAMPLES, rank=everything)
+    options = CurvatureOptions(curvature=mode, n_samples=SAMPLES, rank=everything)
     trace = case.lm.trace(embeds, 1)
     found = curvature(trace, features, [target], options, Batch(64))[0]
     if mode == "low_rank":
@@ -114,7 +117,7 @@ def test_other_modes_equal_dense_matrices(case, mode):
 @pytest.mark.parametrize("last", [1, 2])
 def test_last_layers_equal_the_dense_hessian_of_their_inputs(case, last):
     embeds, target = case.trace.embeds[:LENGTH], int(case.outputs[0])
-    options = CurvatureOptions("exact", n_samples=SAMPLES, last_n_layers=last)
+    options = CurvatureOptions(curvature="exact", n_samples=SAMPLES, last_n_layers=last)
     found = curvature(case.trace, Features.of_tokens(range(LENGTH)), [target] * OUTPUTS, options, Batch(64))[0]
     attention = {layer: some[0] for layer, some in attention_candidates(case.plain).items()}
     layer = decoder_layers(case.plain, attention)[2 - last]
@@ -128,7 +131,7 @@ def test_last_layers_equal_the_dense_hessian_of_their_inputs(case, last):
 
 @pytest.mark.parametrize(("mode", "last"), [("exact", None), ("exact", 1), ("gauss_newton", 1), ("fisher", None)])
 def test_layer_by_layer_is_the_same(case, mode, last, monkeypatch):
-    options = CurvatureOptions(mode, n_samples=SAMPLES, last_n_layers=last)
+    options = CurvatureOptions(curvature=mode, n_samples=SAMPLES, last_n_layers=last)
     arguments = (case.trace, FEATURES, case.outputs.tolist(), options, Batch(3))
     expected = curvature(*arguments), curvature(*arguments, joint=True)
     monkeypatch.setattr("captum_heta.models.causal_lm.graph_fits", lambda *_: False)

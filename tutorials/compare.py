@@ -19,8 +19,8 @@ from rich.terminal_theme import DEFAULT_TERMINAL_THEME
 
 from captum_heta import HETA, LLMTokenAttribution
 from captum_heta.demo import examples, load_model
+from captum_heta.inputs.offsets import token_spans
 from captum_heta.terminal import shaded
-from captum_heta.text import token_spans
 
 model, tokenizer = load_model()
 embeddings = model.get_input_embeddings()

@@ -1,6 +1,6 @@
 """What the page asks of a model: its likeliest next tokens, how it goes on, and explanations of one output."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,20 +10,18 @@ from torch import Tensor
 from captum_heta.app.runs import Runs
 from captum_heta.checks import check_count
 from captum_heta.comparison import Comparison, compare
-from captum_heta.inputs.tokens import TokenIdsInput
+from captum_heta.inputs import LocatedInput, TextInput
+from captum_heta.inputs.target import next_token, target_ids
 from captum_heta.methods import METHODS, named_methods
 from captum_heta.models import GREEDY, LanguageModel, generated
+from captum_heta.options import CURVATURE_MODES
 from captum_heta.terminal import visible
-from captum_heta.terms import CURVATURE_MODES
 
 # Each token of an output is explained by itself, so that many take long.
 MOST_OUTPUTS = 50
 
 # No token has as many characters, except some of nothing but white space; counting them is cheap, cutting them is not.
 _LONGEST_TOKEN = 100
-
-# model, prompt ids (1, n), tokenizer, prompt and typed text (or None for the likeliest token) to output ids (K,)
-TargetTokens = Callable[[Any, Tensor, Any, str, str | None], Tensor]
 
 
 @dataclass(frozen=True)
@@ -43,19 +41,12 @@ class Choices:
     continuation: tuple[int, ...]
 
 
-def tokens_input(ids: Sequence[int], tokenizer: Any) -> TokenIdsInput:
-    """Captum's input of token ids, special ones no features; their text may be cut into other tokens if read again."""
-    special = list(tokenizer.all_special_ids)
-    return TokenIdsInput(ids, [token not in special for token in ids], tokenizer, skip_tokens=special)
-
-
 class Explainer:
     """A model behind the page.
 
     Args:
         model: a causal language model of Hugging Face transformers.
         tokenizer: its tokenizer.
-        target_tokens: the token ids of a text that a person typed.
         max_tokens: the longest prompt that is taken. Outputs may have as many, and `MOST_OUTPUTS` at most.
 
     Attributes:
@@ -65,11 +56,10 @@ class Explainer:
         ValueError: unless max_tokens is a whole number of at least 1.
     """
 
-    def __init__(self, model: Any, tokenizer: Any, target_tokens: TargetTokens, max_tokens: int = 512) -> None:
+    def __init__(self, model: Any, tokenizer: Any, max_tokens: int = 512) -> None:
         self._max_tokens = check_count("max_tokens", max_tokens)
         self.model, self.tokenizer = model, tokenizer
         self.runs = Runs()
-        self._target_tokens = target_tokens
         self._lm = LanguageModel(model)
         self._positions = self._lm.max_positions
 
@@ -125,7 +115,8 @@ class Explainer:
         ids = self.ids_of(prompt)
         if target is not None:
             self._check_target(len(ids), target)
-        return ids, self._target_tokens(self.model, torch.tensor([ids], device="cpu"), self.tokenizer, prompt, target)
+        located = LocatedInput(TextInput(prompt, self.tokenizer), self.tokenizer)
+        return ids, next_token(located, self._lm) if target is None else target_ids(target, located, self._lm)
 
     def _check_target(self, before: int, target: str) -> None:
         """Raise ValueError if a target is no text or too long behind ``before`` tokens; nothing is run for it."""
@@ -161,7 +152,7 @@ class Explainer:
             ids: token ids of all that is before the output.
             outputs: token ids (K,).
             methods: names of `captum_heta.methods.METHODS`.
-            curvature: HETA's ``curvature``, one of `captum_heta.terms.CURVATURE_MODES`. Other methods have none.
+            curvature: HETA's ``curvature``, one of `captum_heta.options.CURVATURE_MODES`. Other methods have none.
 
         Raises:
             ValueError: for another curvature or method, and for a method that is named twice.
@@ -170,9 +161,9 @@ class Explainer:
             raise ValueError(f"curvature must be one of {', '.join(CURVATURE_MODES)}, got {curvature!r}.")
         if len(set(methods)) < len(methods):
             raise ValueError(f"The methods are {' and '.join(methods)}: choose another one for the second.")
-        options = {METHODS["heta"][0]: {"curvature": curvature}} if "heta" in methods else {}
+        options = {METHODS["heta"].title: {"curvature": curvature}} if "heta" in methods else {}
         named = named_methods(methods, self.model)
-        return compare(named, self.tokenizer, tokens_input(ids, self.tokenizer), outputs, options=options)
+        return compare(named, self.tokenizer, TextInput(ids, self.tokenizer), outputs, options=options)
 
     def label(self, token: int) -> str:
         """A token as text on one line, with signs for its white space."""

@@ -13,7 +13,7 @@ from captum_heta.app.handlers import NONE, Handlers, forget
 from captum_heta.app.results import HINT, STYLE
 from captum_heta.app.runs import Runs
 from captum_heta.methods import METHODS
-from captum_heta.terms import CURVATURE_MODES
+from captum_heta.options import CURVATURE_MODES
 
 _HOUR = 3600  # seconds
 _STYLE = "#head h1 { font-size: 1.5rem; margin: 0; } #head p { margin: 0; overflow-wrap: anywhere; }" + STYLE
@@ -116,7 +116,7 @@ def _layout(prompt: str, name: str) -> _Parts:
             token = gr.Radio([], label="Explain a likely next token", elem_id="token")
             step = gr.Radio([], label="or a token of the model's continuation", elem_id="step")
             typed = gr.Textbox(label="or what you type (Enter explains it)", max_lines=1, elem_id="typed")
-    named = [(title, method) for method, (title, _) in METHODS.items()]
+    named = [(method.title, name) for name, method in METHODS.items()]
     with gr.Row(equal_height=True):
         method = gr.Dropdown(named, value="heta", label="Method", min_width=180, elem_id="method")
         beside = gr.Dropdown([("none", NONE), *named], value="ig", label="Beside it", min_width=180, elem_id="beside")

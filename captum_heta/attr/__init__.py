@@ -1,7 +1,7 @@
 """Attribution methods, one a file, and the wrapper that gives them Captum's LLM interface."""
 
 from captum_heta.attr.attention import AttentionRollout, LastAttention
-from captum_heta.attr.base import PromptAttribution, TokenAttribution
+from captum_heta.attr.base import TokenAttribution
 from captum_heta.attr.context_cite import ContextCite
 from captum_heta.attr.heta import HETA, HETATerms
 from captum_heta.attr.llm import LLMTokenAttribution, LLMTokenAttributionResult
@@ -24,7 +24,6 @@ __all__ = [
     "NormXLogit",
     "Peering",
     "ProgressiveInference",
-    "PromptAttribution",
     "ReAGent",
     "TokenAttribution",
 ]

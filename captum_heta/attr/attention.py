@@ -1,44 +1,39 @@
 """Attention as an attribution: rolled out over the layers (Abnar & Zuidema 2020), or of the last layer alone."""
 
 from abc import abstractmethod
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from captum_heta.attr.base import OutputAttributions, PromptAttribution, attributions
-from captum_heta.features import Features
-from captum_heta.models import CausalLM, LanguageModel, Trace
-from captum_heta.terms import attention_rollout, last_attention
+from captum_heta.attr.base import OutputAttributions, Task, TokenAttribution, attributions
+from captum_heta.models import CausalLM, Trace
+from captum_heta.options import Options
+from captum_heta.terms.semantic_flow import attention_rollout, last_attention
 
 
-class _AttentionAttribution(PromptAttribution):
-    """What both share: one pass that reads the attention."""
+class _AttentionAttribution(TokenAttribution[Options]):
+    """What both share: one pass that reads the attention, and serves all outputs."""
 
-    def _view(self, model: Any) -> LanguageModel:
+    _lm: CausalLM
+
+    def _view(self, model: Any) -> CausalLM:
         return CausalLM(model)
 
-    def attribute_outputs(
-        self,
-        input_ids: Tensor,
-        outputs: Tensor,
-        features: Features,
-        *,
-        num_trials: int = 1,
-        per_token: bool = True,
-    ) -> OutputAttributions:
-        """As `TokenAttribution.attribute_outputs`; one pass serves all outputs, ``num_trials`` changes nothing."""
-        self._checked(input_ids, outputs, read=len(outputs) - 1)
-        lm = self._lm
-        assert isinstance(lm, CausalLM)
+    def _reading(self) -> AbstractContextManager[None]:
+        return self._lm.ready()
+
+    @torch.no_grad()
+    def _scores(self, task: Task, options: Options) -> OutputAttributions:
+        lm, n = self._lm, len(task.input_ids)
         scores, log_probs = [], []
-        with lm.lock, lm.restored(), lm.ready(), torch.no_grad():
-            for some in lm.alike(len(input_ids), len(outputs)):
-                ids = torch.cat([input_ids, outputs[: some.stop - 1]])
-                trace = lm.trace(lm.embed(ids), len(some), per_layer=lm.per_layer(ids))
-                scores.append(self._attention(trace)[:, : len(input_ids)])
-                log_probs.append(trace.log_probs)
-        return attributions(torch.cat(scores), features, torch.cat(log_probs), outputs, per_token)
+        for some in lm.alike(n, len(task.outputs)):
+            ids = torch.cat([task.input_ids, task.outputs[: some.stop - 1]])
+            trace = lm.trace(lm.embed(ids), len(some), per_layer=lm.per_layer(ids))
+            scores.append(self._attention(trace)[:, :n])
+            log_probs.append(trace.log_probs)
+        return attributions(torch.cat(scores), task.features, torch.cat(log_probs), task.outputs)
 
     @abstractmethod
     def _attention(self, trace: Trace) -> Tensor:

@@ -1,16 +1,24 @@
-"""What every attribution method of this package offers to `LLMTokenAttribution`."""
+"""What every attribution method of this package is: its batches, checks, trials, progress and the model's lock."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from typing import Any, ClassVar, NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field, fields, replace
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, TypeVar, get_args, overload
 
 import torch
 from captum.attr import Attribution
 from torch import Tensor
 
-from captum_heta.attr.inputs import check_ids, check_length, check_targets, prompts, targets
+from captum_heta.attr._captum import NullProgress, progress
+from captum_heta.attr.signature import add_attribute, check_names
+from captum_heta.checks import check_count
 from captum_heta.features import Features
-from captum_heta.models import LanguageModel
+from captum_heta.models import Batch, LanguageModel
+from captum_heta.options import BatchOptions, Options
+from captum_heta.prompts import Prompt, check_ids, check_length, check_targets, prompts, targets
+
+OptionsT = TypeVar("OptionsT", bound=Options)
 
 
 class OutputAttributions(NamedTuple):
@@ -27,32 +35,109 @@ class OutputAttributions(NamedTuple):
     terms: Any = None
 
 
-class TokenAttribution(Attribution, ABC):
-    """An attribution method for the tokens of a causal language model's prompt.
-
-    `model` stays reachable when a wrapper replaces `forward_func`, as Captum's do.
+@dataclass(frozen=True, eq=False)
+class Task:
+    """What a method is asked of one prompt.
 
     Attributes:
-        explains_each_token: False for a method that explains the output as a whole; its scores are (1, F).
-        sources: what `LLMTokenAttribution` takes for a feature of a text when a person says nothing: "token", or
-            "sentence" for a method that is meant for those.
+        input_ids: (n,), the prompt.
+        outputs: (K,), the output token ids that follow it.
+        features: groups of prompt tokens.
+        position_ids: (n,), if they are not 0 to n - 1.
+        per_token: whether each output is explained by itself, or all of them at once.
+        num_trials: over how many fresh draws a method that draws is averaged.
+        advance: called with the number of steps that are done, of those that `TokenAttribution.steps` says.
     """
 
+    input_ids: Tensor
+    outputs: Tensor
+    features: Features
+    position_ids: Tensor | None = None
+    per_token: bool = True
+    num_trials: int = 1
+    advance: Callable[[int], object] = field(default=lambda done: None)
+
+
+class TokenAttribution(Attribution, ABC, Generic[OptionsT]):
+    """An attribution method for the tokens of a causal language model's prompt.
+
+    A method derives from this class with its options, ``class Mine(TokenAttribution[MyOptions])``, and writes
+    `_scores`. It is then Captum's `Attribution`, with an ``attribute`` that has those options, and what
+    `captum_heta.LLMTokenAttribution` wraps. `model` stays reachable when a wrapper replaces `forward_func`, as Captum's
+    do.
+
+    Args:
+        forward_func: a causal language model of Hugging Face transformers, which is left as it is found.
+
+    Attributes:
+        options_type: the class of its options.
+        terms_type: the named tuple of what its scores are made of; None if they are made of nothing else.
+        explains_each_token: False for a method that explains the output as a whole; its scores are (1, F).
+        reads_last_output: whether the model reads the last output too, or only what predicts it.
+        takes_position_ids: whether a prompt may have other positions than those from 0 on.
+        sources: what `LLMTokenAttribution` takes for a feature of a text when a person says nothing: "token", or
+            "sentence" for a method that is meant for those.
+
+    Raises:
+        TypeError: if the model is not one.
+    """
+
+    options_type: ClassVar[type[Options]] = Options
+    terms_type: ClassVar[type | None] = None
     explains_each_token: ClassVar[bool] = True
+    reads_last_output: ClassVar[bool] = False
+    takes_position_ids: ClassVar[bool] = False
     sources: str = "token"
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        for base in cls.__dict__.get("__orig_bases__", ()):
+            for argument in get_args(base):
+                if isinstance(argument, type) and issubclass(argument, Options):
+                    cls.options_type = argument
+        add_attribute(cls, cls.options_type, cls.terms_type)
 
     def __init__(self, forward_func: Any) -> None:
         super().__init__(forward_func)
         self.model = forward_func
+        self._lm = self._view(forward_func)
 
-    @abstractmethod
+    if TYPE_CHECKING:
+
+        @overload  # type: ignore[no-overload-impl]
+        def attribute(self, inputs: Tensor, *arguments: Any, **named: Any) -> Tensor: ...
+        @overload
+        def attribute(self, inputs: tuple[Tensor], *arguments: Any, **named: Any) -> tuple[Tensor]: ...
+
+    @classmethod
+    def get_name(cls) -> str:
+        """The name in tables and progress bars; Captum's default would spell HETA "H E T A"."""
+        return cls.__name__
+
+    @classmethod
+    def option_names(cls) -> list[str]:
+        """The names of its options."""
+        return [option.name for option in fields(cls.options_type)]
+
+    @classmethod
+    def draws(cls) -> bool:
+        """Whether its scores depend on a seed, which is then one of its options."""
+        return "seed" in cls.option_names()
+
+    def attribute_future(self) -> None:
+        """Captum's asynchronous interface, which these methods do not have."""
+        raise NotImplementedError(f"attribute_future is not implemented for {type(self).__name__}")
+
     def attribute_outputs(
         self,
         input_ids: Tensor,
         outputs: Tensor,
         features: Features,
-        *args: Any,
-        **kwargs: Any,
+        *,
+        num_trials: int = 1,
+        per_token: bool = True,
+        show_progress: bool = False,
+        **options: Any,
     ) -> OutputAttributions:
         """Attribute each output token, given the prompt and the outputs before it, to features of the prompt.
 
@@ -60,36 +145,93 @@ class TokenAttribution(Attribution, ABC):
             input_ids: (n,), the prompt.
             outputs: (K,), the output token ids.
             features: groups of prompt tokens.
-            *args: none; all options are named.
-            **kwargs: ``num_trials``, over how many fresh draws a method that draws is averaged; ``per_token``, whether
-                to attribute each output by itself or all of them at once; and the method's own options.
+            num_trials: over how many fresh draws a method that draws is averaged; others give the same in each.
+            per_token: whether to attribute each output by itself or all of them at once.
+            show_progress: show Captum's progress bar.
+            **options: those of ``attribute``.
+
+        Raises:
+            TypeError: for an option that the method does not have.
+            ValueError: as ``attribute`` does.
+        """
+        chosen = self._options(options)
+        check_count("num_trials", num_trials)
+        if not self._lm.generates:
+            raise TypeError(f"{type(self.model).__name__} has no output tokens: explain its class with attribute().")
+        check_ids(self._lm, input_ids[None])
+        check_targets(self._lm, outputs)
+        check_length(self._lm, len(input_ids) + len(outputs) - (not self.reads_last_output))
+        task = Task(input_ids, outputs, features, per_token=per_token, num_trials=num_trials)
+        with self._session([self.steps(task, chosen)], show_progress) as advance:
+            return self._explained(task, chosen, advance)
+
+    def _attribute(
+        self,
+        inputs: Tensor | tuple[Tensor],
+        target: Any = None,
+        additional_forward_args: Any = None,
+        feature_mask: Any = None,
+        show_progress: bool = False,
+        return_terms: bool = False,
+        **given: Any,
+    ) -> Any:
+        """What the ``attribute`` of every method does: each row by itself, without its padding."""
+        options = self._options(given)
+        input_ids = inputs[0] if isinstance(inputs, tuple) else inputs
+        rows = prompts(self._lm, input_ids, additional_forward_args, feature_mask)
+        tasks, chosen = [], []
+        for i, (row, output) in enumerate(zip(rows, self._targets(target, len(rows)), strict=True)):
+            if row.position_ids is not None and not self.takes_position_ids:
+                raise ValueError(f"{self.get_name()} takes no position_ids: it reads each prompt from position 0 on.")
+            check_length(self._lm, len(row.ids) + self.reads_last_output)
+            tasks.append(Task(row.ids, output, row.features, row.position_ids))
+            chosen.append(self._options_of_row(options, input_ids, i, row.places))
+        steps = [self.steps(task, own) for task, own in zip(tasks, chosen, strict=True)]
+        with self._session(steps, show_progress) as advance:
+            found = [self._explained(task, own, advance) for task, own in zip(tasks, chosen, strict=True)]
+        parts = [(one.scores, *(one.terms or ())) for one in found]
+        scores, *terms = (_spread(rows, several, input_ids) for several in zip(*parts, strict=True))
+        answer = (scores,) if isinstance(inputs, tuple) else scores
+        return (answer, self.terms_type(*terms)) if return_terms and self.terms_type else answer
+
+    def _explained(self, task: Task, options: OptionsT, advance: Callable[[int], object]) -> OutputAttributions:
+        """What `_scores` finds, checked; within `_session`."""
+        done = 0
+
+        def counted(steps: int) -> None:
+            nonlocal done
+            done += steps
+            advance(steps)
+
+        total = self.steps(task, options)
+        if len(task.outputs) == 0:  # a row without a target
+            task = replace(task, outputs=self._likeliest(task))
+        found = self._scores(replace(task, advance=counted), options)
+        advance(max(0, total - done))
+        scores = found.scores.float()
+        if not task.per_token and len(scores) > 1:  # what explains the outputs one by one is summed over them
+            scores = scores.sum(0, keepdim=True)
+        if not torch.isfinite(scores).all():
+            raise RuntimeError(
+                f"The scores of {self.get_name()} on {type(self.model).__name__} are not finite: check the model's "
+                "weights for NaN and infinities, or load it in float32."
+            )
+        return OutputAttributions(scores, found.log_probs.float(), found.terms)
+
+    @abstractmethod
+    def _scores(self, task: Task, options: OptionsT) -> OutputAttributions:
+        """The scores of each output of a task (K, F), called while the model is locked and in eval mode.
+
+        Those of the outputs together are their sum, if the method does not give one row for them where the task says
+        so.
         """
 
-    @classmethod
-    def get_name(cls) -> str:
-        """The name in tables and progress bars; Captum's default would spell HETA "H E T A"."""
-        return cls.__name__
-
-    def attribute_future(self) -> None:
-        """Captum's asynchronous interface, which these methods do not have."""
-        raise NotImplementedError(f"attribute_future is not implemented for {type(self).__name__}")
-
-
-class PromptAttribution(TokenAttribution):
-    """A `TokenAttribution` whose scores of token ids are those of one output token.
-
-    Args:
-        forward_func: a causal language model of Hugging Face transformers, which is left as it is found.
-
-    Raises:
-        TypeError: if the model is not one.
-    """
-
-    def __init__(self, forward_func: Any) -> None:
-        super().__init__(forward_func)
-        self._lm = self._view(forward_func)
+    def steps(self, task: Task, options: OptionsT) -> int:
+        """How many steps a progress bar has for a task; a method that says more than one reports them."""
+        return 1
 
     def _view(self, model: Any) -> LanguageModel:
+        """The model as the method reads it."""
         lm = LanguageModel(model)
         if not lm.generates:
             raise TypeError(
@@ -98,75 +240,50 @@ class PromptAttribution(TokenAttribution):
             )
         return lm
 
-    def attribute(
-        self,
-        inputs: Tensor | tuple[Tensor],
-        target: int | Sequence[int] | Tensor | None = None,
-        additional_forward_args: Any = None,
-        feature_mask: Tensor | tuple[Tensor] | None = None,
-        **kwargs: Any,
-    ) -> Any:
-        """Attribute the next-token prediction after each prompt to the prompt's tokens.
+    def _reading(self) -> AbstractContextManager[None]:
+        """Within this context the model is as the method reads it."""
+        return self._lm.evaluating()
 
-        Args:
-            inputs: token ids, (B, n) integers on the device of the model's embeddings. Captum's form, a tuple of
-                one tensor, is answered with a tuple.
-            target: the token id that is explained, one for all prompts or one a prompt. None explains the model's own
-                most likely next token.
-            additional_forward_args: the attention mask (B, n) for prompts padded on either side, or a dictionary with
-                this name. Padding scores 0.
-            feature_mask: integers that broadcast to ``inputs``. Tokens with the same number are one feature, and each
-                carries the feature's score.
-            **kwargs: the method's options, those of `attribute_outputs`.
+    def _options(self, given: dict[str, Any]) -> Any:
+        """The options of a call, checked."""
+        check_names(self.get_name(), given, self.option_names())
+        return self.options_type(**given)
 
-        Returns:
-            Scores of the shape of ``inputs``, float32.
+    def _options_of_row(self, options: OptionsT, input_ids: Tensor, row: int, places: Tensor) -> OptionsT:
+        """Those that one row of a batch has, whose tokens are at some places."""
+        return options
 
-        Raises:
-            ValueError: for inputs, targets, masks or options that do not fit; the message says what would.
-        """
-        input_ids = inputs[0] if isinstance(inputs, tuple) else inputs
-        rows = prompts(self._lm, input_ids, additional_forward_args, feature_mask)
-        outputs = targets(self._lm, target, len(rows))
-        scores = torch.zeros(input_ids.shape, dtype=torch.float32, device=input_ids.device)
-        for i, (row, output) in enumerate(zip(rows, outputs, strict=True)):
-            if row.position_ids is not None:
-                raise ValueError(f"{self.get_name()} takes no position_ids: it reads each prompt from position 0 on.")
-            if output is None:
-                with self._lm.lock, self._lm.restored(), self._lm.evaluating():
-                    output = self._lm.log_probs_after([row.ids], 1)[0].argmax(-1)
-            found = finite(self, self.attribute_outputs(row.ids, output, row.features, **kwargs))
-            scores[i, row.places] = row.features.spread(found.scores, len(row.places))[0]
-        return (scores,) if isinstance(inputs, tuple) else scores
+    def _targets(self, target: Any, count: int) -> Sequence[Tensor]:
+        """What is explained in each row, (1,), or (0,) for the model's own choice."""
+        none = torch.empty(0, dtype=torch.long, device=self._lm.device)
+        return [none if one is None else one for one in targets(self._lm, target, count)]
 
-    def _checked(self, input_ids: Tensor, outputs: Tensor, read: int) -> None:
-        """Raise ValueError if prompt and outputs, of which ``read`` are read, do not fit the model."""
-        check_ids(self._lm, input_ids[None])
-        check_targets(self._lm, outputs)
-        check_length(self._lm, len(input_ids) + read)
+    def _likeliest(self, task: Task) -> Tensor:
+        """The model's own choice after a prompt, (1,)."""
+        positions = None if task.position_ids is None else task.position_ids[None]
+        return self._lm.logits(task.input_ids[None], 1, position_ids=positions)[0, -1].argmax()[None]
+
+    def _batch(self, options: BatchOptions, length: int, keep: int, products: bool = False) -> Batch:
+        """How many rows of up to ``length`` tokens go through the model at once; see `LanguageModel.batch_size`."""
+        chosen = options.perturbations_per_eval
+        return Batch(chosen or self._lm.batch_size(length, keep, products), chosen=chosen is not None)
+
+    @contextmanager
+    def _session(self, steps: Sequence[int], show_progress: bool) -> Iterator[Callable[[int], object]]:
+        """The model's lock, its state for the method, and a progress bar, whose function to advance it is given."""
+        bar = progress(desc=f"{self.get_name()} attribution", total=sum(steps)) if show_progress else NullProgress()
+        with bar, self._lm.lock, self._lm.restored(), self._reading():
+            yield bar.update
 
 
-def finite(method: TokenAttribution, found: OutputAttributions) -> OutputAttributions:
-    """What a method found.
-
-    Raises:
-        RuntimeError: if a score is no number.
-    """
-    if not torch.isfinite(found.scores).all():
-        raise RuntimeError(
-            f"The scores of {method.get_name()} on {type(method.model).__name__} are not finite: check the model's "
-            "weights for NaN and infinities, or load it in float32."
-        )
-    return found
+def _spread(rows: Sequence[Prompt], scores: Sequence[Tensor], input_ids: Tensor) -> Tensor:
+    """The scores of each row's features, (1, F), as those of all tokens of a batch (B, n); 0 for padding."""
+    whole = torch.zeros(input_ids.shape, dtype=torch.float32, device=input_ids.device)
+    for i, (row, part) in enumerate(zip(rows, scores, strict=True)):
+        whole[i, row.places] = row.features.spread(part, len(row.places))[0]
+    return whole
 
 
-def attributions(
-    scores: Tensor, features: Features, log_probs: Tensor, outputs: Tensor, per_token: bool
-) -> OutputAttributions:
-    """Token scores (K, T) and predictions (K, V) as the attributions of ``outputs`` (K,) to ``features``.
-
-    The outputs together have the sum of their scores.
-    """
-    summed = features.sum(scores).float()
-    found = log_probs.gather(1, outputs[:, None])[:, 0].float()
-    return OutputAttributions(summed if per_token else summed.sum(0, keepdim=True), found)
+def attributions(scores: Tensor, features: Features, log_probs: Tensor, outputs: Tensor) -> OutputAttributions:
+    """Token scores (K, T) and predictions (K, V) as the attributions of ``outputs`` (K,) to ``features``."""
+    return OutputAttributions(features.sum(scores), log_probs.gather(1, outputs[:, None])[:, 0])

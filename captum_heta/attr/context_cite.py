@@ -1,22 +1,42 @@
 """ContextCite (Cohen-Wang et al., NeurIPS 2024, arXiv 2409.00729)."""
 
+from dataclasses import dataclass
+from typing import ClassVar
+
 import torch
 from torch import Tensor
 
-from captum_heta.attr._captum import NullProgress, progress
-from captum_heta.attr.base import OutputAttributions, PromptAttribution
-from captum_heta.checks import check_batch_size, check_count, check_seed, check_weight
-from captum_heta.features import Features
-from captum_heta.models import Batch
+from captum_heta.attr.base import OutputAttributions, Task, TokenAttribution
+from captum_heta.checks import check_count, check_weight
+from captum_heta.options import BatchOptions, DrawOptions
 
 
-class ContextCite(PromptAttribution):
+@dataclass(frozen=True, kw_only=True)
+class ContextCiteOptions(DrawOptions, BatchOptions):
+    """Those of `ContextCite`.
+
+    Attributes:
+        n_samples: prompts with sources left out (64 in the paper); as many for each of several trials.
+        alpha: the Lasso's, for standardised sources and the outcome per token of the answer, as in the paper.
+    """
+
+    n_samples: int = 64
+    alpha: float = 0.01
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_count("n_samples", self.n_samples)
+        check_weight("alpha", self.alpha)
+
+
+class ContextCite(TokenAttribution[ContextCiteOptions]):
     """Weights of a sparse linear model of the answer's log-odds, fitted to prompts from which sources are left out.
 
     Each source of the context is kept or left out with probability 1/2; the outcome is the logit of the probability of
     the whole answer, log p - log(1 - p), and the model scikit-learn's Lasso. Explains the answer as a whole, so a
     result has no `token_attr`. Sources are sentences unless a ``feature_mask`` or a template says otherwise; each token
-    of a source carries its weight. Where nothing of a prompt is kept, its last token is.
+    of a source carries its weight; tokens of no source are always kept. Where nothing of a prompt is kept, its last
+    token is.
 
     Args:
         forward_func: a causal language model of Hugging Face transformers.
@@ -26,7 +46,7 @@ class ContextCite(PromptAttribution):
         ImportError: when it attributes without scikit-learn.
     """
 
-    explains_each_token = False
+    explains_each_token: ClassVar[bool] = False
 
     def __init__(self, forward_func: object, sources: str = "sentence") -> None:
         super().__init__(forward_func)
@@ -34,68 +54,38 @@ class ContextCite(PromptAttribution):
             raise ValueError(f"sources must be 'sentence' or 'token', got {sources!r}.")
         self.sources = sources
 
-    def attribute_outputs(
-        self,
-        input_ids: Tensor,
-        outputs: Tensor,
-        features: Features,
-        *,
-        num_trials: int = 1,
-        per_token: bool = True,
-        n_samples: int = 64,
-        alpha: float = 0.01,
-        seed: int = 0,
-        perturbations_per_eval: int | None = None,
-        show_progress: bool = False,
-    ) -> OutputAttributions:
-        """As `TokenAttribution.attribute_outputs`.
+    def steps(self, task: Task, options: ContextCiteOptions) -> int:
+        """One for each prompt with sources left out."""
+        return options.n_samples * task.num_trials
 
-        Args:
-            input_ids: (n,).
-            outputs: (K,), the answer.
-            features: the sources; other tokens are always kept.
-            num_trials: so many times ``n_samples``.
-            per_token: of no effect; the answer is explained as a whole.
-            n_samples: prompts with sources left out (64 in the paper).
-            alpha: the Lasso's, for standardised sources and the outcome per token of the answer, as in the paper.
-            seed: of the samples; torch's global random state is not touched.
-            perturbations_per_eval: prompts in one pass; None fits them to a memory budget.
-            show_progress: show Captum's progress bar.
-        """
-        self._checked(input_ids, outputs, read=len(outputs) - 1)
-        check_count("num_trials", num_trials)
-        check_count("n_samples", n_samples)
-        check_weight("alpha", alpha)
-        check_seed(seed)
-        check_batch_size(perturbations_per_eval)
-        size = perturbations_per_eval or self._lm.batch_size(len(input_ids) + len(outputs), len(outputs))
-        batch = Batch(size, chosen=perturbations_per_eval is not None)
-        generator = torch.Generator(device="cpu").manual_seed(seed)
-        samples = torch.randint(2, (n_samples * num_trials, len(features)), generator=generator, device="cpu").bool()
-        bar = progress(desc="ContextCite attribution", total=len(samples)) if show_progress else NullProgress()
-        with bar, self._lm.lock, self._lm.restored(), self._lm.evaluating():
+    def _scores(self, task: Task, options: ContextCiteOptions) -> OutputAttributions:
+        count = len(task.outputs)
+        batch = self._batch(options, len(task.input_ids) + count, count)
+        generator = torch.Generator(device="cpu").manual_seed(options.seed)
+        shape = (self.steps(task, options), len(task.features))
+        samples = torch.randint(2, shape, generator=generator, device="cpu").bool()
 
-            def log_probs(rows: Tensor) -> Tensor:
-                found = self._log_probs(rows, input_ids, outputs, features)
-                bar.update(len(rows))
-                return found
+        def log_probs(rows: Tensor) -> Tensor:
+            found = self._log_probs(rows, task)
+            task.advance(len(rows))
+            return found
 
-            log_odds = _logit(torch.cat(batch.run(samples, log_probs)).sum(-1).double())
-            whole = self._log_probs(torch.ones_like(samples[:1]), input_ids, outputs, features)[0]
-        weights = _lasso(samples, log_odds, alpha, len(outputs))
-        return OutputAttributions(weights[None].to(input_ids.device), whole.float())
+        log_odds = _logit(torch.cat(batch.run(samples, log_probs)).sum(-1).double())
+        whole = self._log_probs(torch.ones_like(samples[:1]), task)[0]
+        weights = _lasso(samples, log_odds, options.alpha, count)
+        return OutputAttributions(weights[None].to(task.input_ids.device), whole)
 
-    def _log_probs(self, kept: Tensor, input_ids: Tensor, outputs: Tensor, features: Features) -> Tensor:
+    def _log_probs(self, kept: Tensor, task: Task) -> Tensor:
         """(B, K): the outputs' log-probabilities after prompts with the sources that are ``kept`` (B, F)."""
         texts = []
         for row in kept.tolist():
-            left_out = [i for group, keep in zip(features.groups, row, strict=True) if not keep for i in group]
-            stays = torch.ones_like(input_ids, dtype=torch.bool)
+            left_out = [i for group, keep in zip(task.features.groups, row, strict=True) if not keep for i in group]
+            stays = torch.ones_like(task.input_ids, dtype=torch.bool)
             stays[torch.tensor(left_out, dtype=torch.long, device=stays.device)] = False
             stays[-1] |= not stays.any()  # a model predicts after something
-            texts.append(torch.cat([input_ids[stays], outputs[:-1]]))
-        log_probs = self._lm.log_probs_after(texts, len(outputs))
-        return log_probs.gather(-1, outputs.expand(len(kept), -1)[..., None])[..., 0]
+            texts.append(torch.cat([task.input_ids[stays], task.outputs[:-1]]))
+        log_probs = self._lm.log_probs_after(texts, len(task.outputs))
+        return log_probs.gather(-1, task.outputs.expand(len(kept), -1)[..., None])[..., 0]
 
 
 def _lasso(samples: Tensor, log_odds: Tensor, alpha: float, length: int) -> Tensor:

@@ -1,74 +1,19 @@
 """Captum's LLM interface for the methods of this package."""
 
-import itertools
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 import torch
-from captum.attr import InterpretableInput, LLMAttribution, LLMAttributionResult, TextTemplateInput, TextTokenInput
+from captum.attr import InterpretableInput, LLMAttribution, TextTemplateInput, TextTokenInput
 from torch import Tensor
 
 from captum_heta.attr._captum import pretty_tokens
-from captum_heta.attr.base import TokenAttribution, finite
+from captum_heta.attr.base import TokenAttribution
+from captum_heta.attr.result import LLMTokenAttributionResult
 from captum_heta.features import Features
-from captum_heta.inputs import ChatInput
-from captum_heta.models import LanguageModel, generated, greedy
-from captum_heta.text import NO_OFFSETS, sentence_spans, spans_of_ids, token_spans, value_spans
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
-
-class LLMTokenAttributionResult(LLMAttributionResult):
-    """Captum's result with the terms that the scores are made of.
-
-    Attributes:
-        terms: for HETA a named tuple of semantic_flow, curvature and information, each
-            (n_output_tokens, n_features), or (1, n_features) without ``per_token``; None for methods that have no
-            terms.
-    """
-
-    def __init__(self, *, terms: Any = None, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.terms = terms
-
-    @property
-    def seq_attr_dict(self) -> dict[str, float]:
-        """The score of each feature by its label; of labels that are the same, all but the first have a number."""
-        return dict(zip(_distinct(self.input_tokens), self.seq_attr.tolist(), strict=True))
-
-    def plot_token_attr(self, show: bool = False) -> "tuple[Figure, Axes] | None":
-        """Captum's heat map of the output tokens' scores."""
-        return _plotted(super().plot_token_attr(), show)
-
-    def plot_seq_attr(self, show: bool = False) -> "tuple[Figure, Axes] | None":
-        """Captum's bars of the whole output's scores."""
-        return _plotted(super().plot_seq_attr(), show)
-
-
-def _distinct(labels: Sequence[str]) -> list[str]:
-    found: list[str] = []
-    for label in labels:
-        number = 2
-        name = label
-        while name in found:
-            name, number = f"{label} ({number})", number + 1
-        found.append(name)
-    return found
-
-
-def _plotted(plot: Any, show: bool) -> "tuple[Figure, Axes] | None":
-    """A plot of Captum's, whose labels are text: matplotlib would read what is between two dollar signs as formulas."""
-    figure, axes = plot
-    for label in [*axes.get_xticklabels(), *axes.get_yticklabels()]:
-        label.set_parse_math(False)
-    if not show:
-        return figure, axes
-    import matplotlib.pyplot as plt
-
-    plt.show()
-    return None
+from captum_heta.inputs import LocatedInput
+from captum_heta.inputs.offsets import NO_OFFSETS
+from captum_heta.inputs.target import generated_answer, target_ids
 
 
 class LLMTokenAttribution(LLMAttribution):
@@ -124,7 +69,9 @@ class LLMTokenAttribution(LLMAttribution):
             inp: a TextTokenInput, whose features are its tokens except the skipped ones (a ChatInput is one), or a
                 TextTemplateInput, whose features are its values (a DocumentsInput is one). Their baselines are
                 of Captum's perturbation methods; for HETA's pass ``baselines``.
-            target: the output as text or token ids (K,). None lets the model generate it.
+            target: the output as text or token ids (K,). A text is taken with or without a space before it, as the
+                model finds likelier, unless it has one or the prompt ends with one. None lets the model generate it;
+                the token that ends it is left out.
             num_trials: average over as many fresh draws of the method's probes.
             gen_args: arguments of ``model.generate``; only without ``target``. None generates greedily, as Captum does.
             use_cached_outputs: how Captum's methods decode; here one pass over prompt and output gives all
@@ -143,27 +90,22 @@ class LLMTokenAttribution(LLMAttribution):
 
         Raises:
             ValueError: for an empty prompt or target, no features, and as the method's ``attribute`` does.
+            TypeError: for another input or target, and options that the method does not have.
         """
-        if not isinstance(inp, self.SUPPORTED_INPUTS):
-            raise TypeError(f"inp must be a TextTokenInput or a TextTemplateInput, got {type(inp).__name__}.")
-        if target is not None and gen_args is not None:
-            raise ValueError("gen_args generate a target: pass them or a target, not both.")
-        ids, features = self._tokenized(inp)
-        outputs = self._outputs(inp, target, gen_args)
+        prompt = LocatedInput(inp, self.tokenizer)
+        outputs = self._outputs(prompt, target, gen_args)
         mask = kwargs.pop("feature_mask", None)
-        if mask is None and self.attr_method.sources == "sentence" and isinstance(inp, TextTokenInput):
-            mask = inp.sentence_mask() if isinstance(inp, ChatInput) else self._sentences(ids, features)
-        found, spread = self._grouped(features, mask)
-        result = finite(
-            self.attr_method,
-            self.attr_method.attribute_outputs(
-                ids, outputs, found, num_trials=num_trials, per_token=per_token, **kwargs
-            ),
+        if mask is None and self.attr_method.sources == "sentence":
+            mask = prompt.sentence_mask()
+        features, spread = self._grouped(prompt.features, mask)
+        ids = torch.tensor(prompt.ids, device=self.device)
+        result = self.attr_method.attribute_outputs(
+            ids, outputs, features, num_trials=num_trials, per_token=per_token, **kwargs
         )
         probs = result.log_probs.exp()
         if _inspect_forward is not None:
-            prompt, response = self.tokenizer.decode(ids), self.tokenizer.decode(outputs)
-            _inspect_forward(prompt, response, [probs.prod().item(), *probs.tolist()])
+            texts = self.tokenizer.decode(ids), self.tokenizer.decode(outputs)
+            _inspect_forward(*texts, [probs.prod().item(), *probs.tolist()])
 
         def formatted(scores: Tensor) -> Tensor:
             return inp.format_attr(spread(scores))
@@ -173,67 +115,18 @@ class LLMTokenAttribution(LLMAttribution):
             seq_attr=token_attr.sum(0),
             token_attr=token_attr if per_token and self.attr_method.explains_each_token else None,
             output_probs=probs,
-            input_tokens=[str(value) for value in inp.values],
+            input_tokens=prompt.labels,
             output_tokens=self._labels(outputs),
             inp=inp,
             terms=None if result.terms is None else type(result.terms)(*map(formatted, result.terms)),
         )
 
-    def _tokenized(self, inp: TextTokenInput | TextTemplateInput) -> tuple[Tensor, Features]:
-        """The prompt's token ids (n,) and the interpretable features among them."""
-        if isinstance(inp, TextTokenInput):
-            ids = inp.inp_tensor[0]
-            kept = torch.ones_like(ids, dtype=torch.bool) if inp.itp_mask is None else inp.itp_mask[0]
-            features = Features.of_tokens(kept.nonzero().flatten().tolist())
-        else:
-            text_ids, spans = token_spans(inp.to_model_input(), self.tokenizer)
-            ids = torch.tensor(text_ids, dtype=torch.long, device="cpu")
-            values = value_spans(inp)
-            places = range(len(values)) if inp.mask is None else inp.formatted_mask
-            ranges = [
-                [span for value, place in zip(values, places, strict=True) if place == i for span in value]
-                for i in range(inp.n_itp_features)
-            ]
-            features = Features.of_spans(ranges, spans)
-        if ids.numel() == 0:
-            raise ValueError("The prompt is empty: there is no token to attribute the output to.")
-        if len(features) == 0:
-            raise ValueError(
-                "The prompt has nothing to attribute the output to: all its tokens are skipped, or its template has no "
-                "values."
-            )
-        return ids.to(self.device), features
-
-    def _outputs(self, inp: InterpretableInput, target: str | Tensor | None, gen_args: dict[str, Any] | None) -> Tensor:
-        if target is None:
-            prompt = inp.inp_tensor if isinstance(inp, TextTokenInput) else self._tokenized(inp)[0][None]
-            room = LanguageModel(self.attr_method.model).room(prompt.shape[1])
-            outputs = generated(self.attr_method.model, prompt, **(greedy(room) if gen_args is None else gen_args))
-        elif isinstance(target, str):
-            ids = self.tokenizer.encode(target, add_special_tokens=False)
-            outputs = torch.tensor(ids, dtype=torch.long, device="cpu")
-        else:
-            outputs = target
-        if not isinstance(outputs, Tensor):
-            raise TypeError(f"target must either be str or Tensor, got {type(outputs).__name__}.")
-        if outputs.dtype not in (torch.int64, torch.int32):
-            raise ValueError(f"target must be token ids, an integer tensor, got {outputs.dtype}.")
-        if outputs.ndim != 1:
-            raise ValueError(
-                f"target must be text or token ids of shape (K,), got a tensor of shape {tuple(outputs.shape)}."
-            )
-        if outputs.numel() == 0:
-            origin = "The model generated nothing" if target is None else f"The target {target!r} encodes to no token"
-            raise ValueError(f"{origin}: there is no output to explain. Pass a target with at least one token.")
-        return outputs.to(self.device, torch.long)
-
-    def _sentences(self, ids: Tensor, features: Features) -> Tensor:
-        """The number of the sentence of each feature, a token; (F,). Tokens outside all of them stay by themselves."""
-        text, spans = spans_of_ids(ids.tolist(), self.tokenizer)
-        sentences = Features.of_spans([[sentence] for sentence in sentence_spans(text)], spans)
-        numbers = {token: i for i, group in enumerate(sentences.groups) for token in group}
-        own = itertools.count(len(sentences))
-        return torch.tensor([numbers.get(token, next(own)) for (token,) in features.groups], device="cpu")
+    def _outputs(self, prompt: LocatedInput, target: Any, gen_args: dict[str, Any] | None) -> Tensor:
+        if target is not None and gen_args is not None:
+            raise ValueError("gen_args generate a target: pass them or a target, not both.")
+        lm = self.attr_method._lm
+        found = generated_answer(prompt, lm, gen_args) if target is None else target_ids(target, prompt, lm)
+        return found.to(self.device)
 
     @staticmethod
     def _grouped(features: Features, mask: Tensor | None) -> tuple[Features, Callable[[Tensor], Tensor]]:

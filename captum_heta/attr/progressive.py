@@ -1,20 +1,40 @@
 """Methods that read the target's probability from position to position: TDD and progressive inference."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from captum_heta.attr.base import OutputAttributions, PromptAttribution, attributions
-from captum_heta.checks import check_batch_size
-from captum_heta.features import Features
+from captum_heta.attr.base import OutputAttributions, Task, TokenAttribution, attributions
 from captum_heta.models import Batch
+from captum_heta.options import BatchOptions, Options
+from captum_heta.prompts import check_vocabulary
 
 DIRECTIONS = ("forward", "backward", "bidirectional")
 
 
-class TDD(PromptAttribution):
+@dataclass(frozen=True, kw_only=True)
+class TDDOptions(BatchOptions):
+    """Those of `TDD`.
+
+    Attributes:
+        direction: "forward", "backward" or "bidirectional".
+        alternatives: token ids that the target is contrasted with, (A,) for all outputs or (K, A); their probabilities
+            are added. None explains the target's probability alone.
+    """
+
+    direction: str = "bidirectional"
+    alternatives: int | list[int] | Tensor | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.direction not in DIRECTIONS:
+            raise ValueError(f"direction must be one of {', '.join(DIRECTIONS)}, got {self.direction!r}.")
+
+
+class TDD(TokenAttribution[TDDOptions]):
     """Token distribution dynamics (Feng et al., ICLR 2024, arXiv 2405.11891), signed.
 
     With r the probability of the target less that of the alternatives, over the whole vocabulary:
@@ -30,51 +50,24 @@ class TDD(PromptAttribution):
         forward_func: a causal language model of Hugging Face transformers.
     """
 
-    def attribute_outputs(
-        self,
-        input_ids: Tensor,
-        outputs: Tensor,
-        features: Features,
-        *,
-        num_trials: int = 1,
-        per_token: bool = True,
-        direction: str = "bidirectional",
-        alternatives: int | list[int] | Tensor | None = None,
-        perturbations_per_eval: int | None = None,
-    ) -> OutputAttributions:
-        """As `TokenAttribution.attribute_outputs`; nothing is drawn, so ``num_trials`` changes nothing.
+    def _scores(self, task: Task, options: TDDOptions) -> OutputAttributions:
+        outputs, n = task.outputs, len(task.input_ids)
+        foils = _foils(options.alternatives, outputs)
+        check_vocabulary("alternatives", foils, self._lm)
+        ids = torch.cat([task.input_ids, outputs[:-1]])
+        log_probs = self._lm.log_probs_at_prefixes(ids)
+        scores = torch.zeros(len(outputs), len(ids), dtype=log_probs.dtype, device=ids.device)
+        if options.direction != "backward":
+            scores += _steps(_contrast(log_probs[None].expand(len(outputs), -1, -1), outputs, foils))
+        if options.direction != "forward":
+            batch = self._batch(options, len(ids), len(outputs))
+            scores += self._backward(ids, outputs, foils, batch)
+        return attributions(scores, task.features, log_probs[n - 1 :], outputs)
 
-        Args:
-            input_ids: (n,).
-            outputs: (K,).
-            features: a feature has the sum of its tokens' scores.
-            num_trials: of no effect.
-            per_token: scores of each output, or their sum.
-            direction: "forward", "backward" or "bidirectional".
-            alternatives: token ids that the target is contrasted with, (A,) for all outputs or (K, A); their
-                probabilities are added. None explains the target's probability alone.
-            perturbations_per_eval: texts in one pass, backward; None fits them to a memory budget.
-        """
-        self._checked(input_ids, outputs, read=len(outputs) - 1)
-        if direction not in DIRECTIONS:
-            raise ValueError(f"direction must be one of {', '.join(DIRECTIONS)}, got {direction!r}.")
-        check_batch_size(perturbations_per_eval)
-        foils = _foils(alternatives, outputs)
-        with self._lm.lock, self._lm.restored(), self._lm.evaluating():
-            ids = torch.cat([input_ids, outputs[:-1]])
-            log_probs = self._lm.log_probs_at_prefixes(ids)
-            scores = torch.zeros(len(outputs), len(ids), dtype=log_probs.dtype, device=ids.device)
-            if direction != "backward":
-                scores += _steps(_contrast(log_probs[None].expand(len(outputs), -1, -1), outputs, foils))
-            if direction != "forward":
-                scores += self._backward(ids, outputs, foils, perturbations_per_eval)
-            return attributions(scores, features, log_probs[len(input_ids) - 1 :], outputs, per_token)
-
-    def _backward(self, ids: Tensor, outputs: Tensor, foils: Tensor, size: int | None) -> Tensor:
+    def _backward(self, ids: Tensor, outputs: Tensor, foils: Tensor, batch: Batch) -> Tensor:
         """(K, T): what each token of the prompt adds to the text after it."""
         count = len(outputs)
         n = len(ids) - count + 1
-        batch = Batch(size or self._lm.batch_size(len(ids), count), chosen=size is not None)
 
         def alone(starts: Sequence[int]) -> Tensor:
             log_probs = self._lm.log_probs_after([ids[start:] for start in starts], count)
@@ -88,7 +81,7 @@ class TDD(PromptAttribution):
         return torch.nn.functional.pad(r - torch.cat([r[:, 1:], after], dim=1), (0, len(ids) - n))
 
 
-class ProgressiveInference(PromptAttribution):
+class ProgressiveInference(TokenAttribution[Options]):
     """The change of the target's probability from position to position (SP-PI of Kariyappa et al., ICML 2024).
 
     score_i = P(target | x_1..x_i) - P(target | x_1..x_{i-1}), the latter 0 for the first token (arXiv 2406.02625). The
@@ -99,17 +92,11 @@ class ProgressiveInference(PromptAttribution):
         forward_func: a causal language model of Hugging Face transformers.
     """
 
-    def attribute_outputs(
-        self,
-        input_ids: Tensor,
-        outputs: Tensor,
-        features: Features,
-        *,
-        num_trials: int = 1,
-        per_token: bool = True,
-    ) -> OutputAttributions:
-        """As `TokenAttribution.attribute_outputs`; nothing is drawn, so ``num_trials`` changes nothing."""
-        return TDD(self.model).attribute_outputs(input_ids, outputs, features, per_token=per_token, direction="forward")
+    def _scores(self, task: Task, options: Options) -> OutputAttributions:
+        # TDD, forward and without alternatives
+        log_probs = self._lm.log_probs_at_prefixes(torch.cat([task.input_ids, task.outputs[:-1]]))
+        targets = log_probs.exp()[:, task.outputs].T
+        return attributions(_steps(targets), task.features, log_probs[len(task.input_ids) - 1 :], task.outputs)
 
 
 def _foils(alternatives: Any, outputs: Tensor) -> Tensor:

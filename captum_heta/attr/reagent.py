@@ -1,21 +1,47 @@
 """ReAGent, the recursive attribution generator (Zhao & Shan 2024, arXiv 2402.00794)."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from captum_heta.attr._captum import NullProgress, progress
-from captum_heta.attr.base import OutputAttributions, PromptAttribution
-from captum_heta.checks import check_batch_size, check_count, check_part, check_seed
-from captum_heta.features import Features
+from captum_heta.attr.base import OutputAttributions, Task, TokenAttribution
+from captum_heta.checks import check_count, check_part
 from captum_heta.models import Batch
+from captum_heta.options import BatchOptions, DrawOptions
 
 # Token ids (B, n), which of them to replace (B, n) bool, and a generator of draws; to token ids (B, n).
 Replacer = Callable[[Tensor, Tensor, torch.Generator], Tensor]
 
 
-class ReAGent(PromptAttribution):
+@dataclass(frozen=True, kw_only=True)
+class ReAGentOptions(DrawOptions, BatchOptions):
+    """Those of `ReAGent`.
+
+    Attributes:
+        n_probes: runs that are averaged, side by side in a batch; as many for each of several trials.
+        max_steps: a probe ends after so many steps, whether it stopped or not.
+        replace_ratio: the part of the features that is replaced in a step, in (0, 1).
+        keep_ratio: the part of the features that must do alone for a probe to stop, in (0, 1).
+        top_k: among how many tokens the target must then be.
+    """
+
+    n_probes: int = 8
+    max_steps: int = 100
+    replace_ratio: float = 0.3
+    keep_ratio: float = 0.3
+    top_k: int = 3
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_part("replace_ratio", self.replace_ratio, "the features")
+        check_part("keep_ratio", self.keep_ratio, "the features")
+        for name in ("n_probes", "max_steps", "top_k"):
+            check_count(name, getattr(self, name))
+
+
+class ReAGent(TokenAttribution[ReAGentOptions]):
     """How the target's probability falls when tokens are replaced, gathered over random replacements.
 
     Starts from random importances. In each step a random part of the features is replaced, the target's probability
@@ -33,60 +59,19 @@ class ReAGent(PromptAttribution):
         super().__init__(forward_func)
         self.replacer = self._from_vocabulary if replacer is None else replacer
 
-    def attribute_outputs(
-        self,
-        input_ids: Tensor,
-        outputs: Tensor,
-        features: Features,
-        *,
-        num_trials: int = 1,
-        per_token: bool = True,
-        n_probes: int = 8,
-        max_steps: int = 100,
-        replace_ratio: float = 0.3,
-        keep_ratio: float = 0.3,
-        top_k: int = 3,
-        seed: int = 0,
-        perturbations_per_eval: int | None = None,
-        show_progress: bool = False,
-    ) -> OutputAttributions:
-        """As `TokenAttribution.attribute_outputs`.
+    def steps(self, task: Task, options: ReAGentOptions) -> int:
+        """One for each output."""
+        return max(1, len(task.outputs))
 
-        Args:
-            input_ids: (n,).
-            outputs: (K,).
-            features: groups of prompt tokens, replaced together; other tokens are never replaced.
-            num_trials: so many times ``n_probes``.
-            per_token: scores of each output, or their sum.
-            n_probes: runs that are averaged, side by side in a batch.
-            max_steps: a probe ends after so many steps, whether it stopped or not.
-            replace_ratio: the part of the features that is replaced in a step, in (0, 1).
-            keep_ratio: the part of the features that must do alone for a probe to stop, in (0, 1).
-            top_k: among how many tokens the target must then be.
-            seed: of all draws; torch's global random state is not touched.
-            perturbations_per_eval: texts in one pass; None fits them to a memory budget.
-            show_progress: show Captum's progress bar.
-        """
-        self._checked(input_ids, outputs, read=len(outputs) - 1)
-        check_part("replace_ratio", replace_ratio, "the features")
-        check_part("keep_ratio", keep_ratio, "the features")
-        counts = {"num_trials": num_trials, "n_probes": n_probes, "max_steps": max_steps, "top_k": top_k}
-        for name, count in counts.items():
-            check_count(name, count)
-        check_seed(seed)
-        check_batch_size(perturbations_per_eval)
-        size = perturbations_per_eval or self._lm.batch_size(len(input_ids) + len(outputs), 1)
-        batch = Batch(size, chosen=perturbations_per_eval is not None)
+    def _scores(self, task: Task, options: ReAGentOptions) -> OutputAttributions:
+        batch = self._batch(options, len(task.input_ids) + len(task.outputs), 1)
         rows, log_probs = [], []
-        bar = progress(desc="ReAGent attribution", total=len(outputs)) if show_progress else NullProgress()
-        with bar, self._lm.lock, self._lm.restored(), self._lm.evaluating():
-            for k, output in enumerate(outputs.tolist()):
-                run = _Run(self, input_ids, outputs[:k], output, features, batch, top_k, seed)
-                rows.append(run.scores(n_probes * num_trials, max_steps, replace_ratio, keep_ratio))
-                log_probs.append(run.log_prob)
-                bar.update(1)
-        scores = torch.stack(rows).float()
-        return OutputAttributions(scores if per_token else scores.sum(0, keepdim=True), torch.stack(log_probs).float())
+        for k in range(len(task.outputs)):
+            run = _Run(self, task, k, options, batch)
+            rows.append(run.scores())
+            log_probs.append(run.log_prob)
+            task.advance(1)
+        return OutputAttributions(torch.stack(rows), torch.stack(log_probs))
 
     def _from_vocabulary(self, ids: Tensor, replaced: Tensor, generator: torch.Generator) -> Tensor:
         drawn = torch.randint(self._lm.vocab_size, ids.shape, generator=generator, device="cpu").to(ids)
@@ -96,35 +81,28 @@ class ReAGent(PromptAttribution):
 class _Run:
     """All probes of one output token."""
 
-    def __init__(
-        self,
-        method: ReAGent,
-        input_ids: Tensor,
-        before: Tensor,
-        output: int,
-        features: Features,
-        batch: Batch,
-        top_k: int,
-        seed: int,
-    ) -> None:
-        self.method, self.input_ids, self.before, self.output = method, input_ids, before, output
-        self.batch, self.top_k = batch, top_k
+    def __init__(self, method: ReAGent, task: Task, k: int, options: ReAGentOptions, batch: Batch) -> None:
+        self.method, self.options, self.batch = method, options, batch
+        self.probes = options.n_probes * task.num_trials
+        self.input_ids, self.before, self.output = task.input_ids, task.outputs[:k], int(task.outputs[k])
         # each output has draws of its own seed: its scores do not depend on the other outputs
-        self.generator = torch.Generator(device="cpu").manual_seed(seed)
-        self.members = torch.zeros(len(features), len(input_ids), dtype=torch.bool, device=input_ids.device)
-        for row, group in zip(self.members, features.groups, strict=True):
+        self.generator = torch.Generator(device="cpu").manual_seed(options.seed)
+        self.members = torch.zeros(
+            len(task.features), len(task.input_ids), dtype=torch.bool, device=task.input_ids.device
+        )
+        for row, group in zip(self.members, task.features.groups, strict=True):
             row[torch.tensor(group, dtype=torch.long, device=row.device)] = True
-        self.log_prob = self._log_probs(input_ids[None])[0, output]
+        self.log_prob = self._log_probs(self.input_ids[None])[0, self.output]
 
-    def scores(self, probes: int, max_steps: int, replace_ratio: float, keep_ratio: float) -> Tensor:
+    def scores(self) -> Tensor:
         """(F,)."""
-        count = len(self.members)
+        options, count, probes = self.options, len(self.members), self.probes
         dtype = self.log_prob.dtype
         logits = torch.rand(probes, count, generator=self.generator, dtype=dtype, device="cpu").to(self.members.device)
         running = torch.arange(probes, device=logits.device)
-        kept = max(1, round(keep_ratio * count))
-        for _ in range(max_steps):
-            replaced = self._chosen(len(running), max(1, round(replace_ratio * count)))
+        kept = max(1, round(options.keep_ratio * count))
+        for _ in range(options.max_steps):
+            replaced = self._chosen(len(running), max(1, round(options.replace_ratio * count)))
             fall = self.log_prob.exp() - self._replaced(replaced)[:, self.output].exp()
             # short of 0 and 1, where the logit has no end
             step = torch.logit((fall + 1) / 2, eps=1e-6)[:, None]
@@ -133,7 +111,7 @@ class _Run:
             others = torch.ones_like(replaced).scatter(1, order[:, :kept], False)
             alone = self._replaced(others)
             rank = (alone > alone[:, self.output : self.output + 1]).sum(-1)
-            running = running[rank >= self.top_k]
+            running = running[rank >= options.top_k]
             if len(running) == 0:
                 break
         return logits.softmax(-1).mean(0)

@@ -14,7 +14,7 @@ from torch import Tensor
 from captum_heta.attr import HETA
 from captum_heta.demo import examples, load_model
 from captum_heta.metrics import spearman
-from captum_heta.terms import CURVATURE_MODES
+from captum_heta.options import CURVATURE_MODES
 
 PROBES = 400
 MODES = CURVATURE_MODES[1:]  # "auto" is one of them

@@ -17,7 +17,7 @@ from captum_heta.comparison import Comparison, compare
 from captum_heta.demo import examples, load_model
 from captum_heta.methods import METHODS, named_methods
 from captum_heta.metrics import alignment_f1, dsa, top1_hit
-from captum_heta.terms import CURVATURE_MODES
+from captum_heta.options import CURVATURE_MODES
 
 MODES = CURVATURE_MODES[1:]  # "auto" is one of them
 RANDOM = "random"

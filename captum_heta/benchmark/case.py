@@ -1,16 +1,19 @@
 """One example as a model sees it: its tokens, the output that is explained, and where the evidence is."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from captum.attr import TextTokenInput
 from torch import Tensor
 
 from captum_heta.benchmark.gold import gold
 from captum_heta.datasets import Example
-from captum_heta.text import Span, continuation, token_spans
+from captum_heta.inputs import LocatedInput, TextInput
+from captum_heta.inputs.offsets import token_spans
+from captum_heta.inputs.target import next_token, target_ids
+from captum_heta.models import LanguageModel
+from captum_heta.spans import Span
 
 
 class UnfitError(Exception):
@@ -23,21 +26,27 @@ class Case:
 
     Attributes:
         example: with its prompt as it was cut.
-        inp: the prompt for Captum.
-        spans: the characters [start, end) of each feature, F of them.
+        inp: the prompt for Captum, with the characters of its F features.
         output: (1,), the explained token id: the onset of the target, or what the model predicts.
-        fixed: (1, n) bool, the special tokens, which are no features.
         evidence: (F,) bool.
         distractors: (F,) bool.
     """
 
     example: Example
-    inp: TextTokenInput
-    spans: list[Span]
+    inp: TextInput
     output: Tensor
-    fixed: Tensor
     evidence: Tensor
     distractors: Tensor
+
+    @property
+    def spans(self) -> list[Span]:
+        """The characters [start, end) of each feature, F of them."""
+        return self.inp.spans
+
+    @property
+    def fixed(self) -> Tensor:
+        """(1, n) bool, the special tokens, which are no features."""
+        return ~self.inp.itp_mask
 
     @property
     def ids(self) -> Tensor:
@@ -54,7 +63,7 @@ class Case:
 def case_of(
     item: Example,
     tokenizer: Any,
-    choose: Callable[[Tensor], int],
+    lm: LanguageModel,
     most: int | None,
     bos: bool = False,
     answered: bool = False,
@@ -64,8 +73,7 @@ def case_of(
     Args:
         item: the example.
         tokenizer: of the model.
-        choose: from the prompt's token ids (1, n) to what the model predicts, which is explained if the example has no
-            target.
+        lm: the model; what it predicts is explained if the example has no target.
         most: longer prompts lose tokens at their start, so that the question and the answer's cue stay.
         bos: put the tokenizer's beginning-of-text token before the prompt.
         answered: leave the example out if the model predicts something else than its target.
@@ -81,27 +89,19 @@ def case_of(
         token = tokenizer.bos_token
         paraphrase = None if item.paraphrase is None else token + item.paraphrase
         item = replace(_moved(item, -len(token), token + item.prompt), paraphrase=paraphrase)
-    inp, kept, features = tokens_of(item.prompt, tokenizer)
-    if not features:
+    inp = TextInput(item.prompt, tokenizer)
+    if not inp.spans:
         raise UnfitError("its prompt has no token")
+    prompt = LocatedInput(inp, tokenizer)
     if item.target is None:
-        output = choose(inp.inp_tensor)
+        output = int(next_token(prompt, lm))
     else:
-        following = continuation(item.prompt, item.target, tokenizer)
-        if not following:
+        if not item.target:
             raise UnfitError(f"its target {item.target!r} has no token")
-        output = following[0]
-        if answered and choose(inp.inp_tensor) != output:
+        output = int(target_ids(item.target, prompt, lm)[0])
+        if answered and int(next_token(prompt, lm)) != output:
             raise UnfitError("the model does not predict its target")
-    return Case(item, inp, features, torch.tensor([output], device="cpu"), ~kept, *gold(item, features))
-
-
-def tokens_of(prompt: str, tokenizer: Any) -> tuple[TextTokenInput, Tensor, list[Span]]:
-    """A prompt for Captum, which of its tokens are features (1, n), and the characters [start, end) of those."""
-    inp = TextTokenInput(prompt, tokenizer, skip_tokens=list(tokenizer.all_special_ids))
-    kept = torch.ones_like(inp.inp_tensor, dtype=torch.bool) if inp.itp_mask is None else inp.itp_mask
-    spans = zip(token_spans(prompt, tokenizer)[1], kept[0].tolist(), strict=True)
-    return inp, kept, [span for span, keep in spans if keep]
+    return Case(item, inp, torch.tensor([output], device="cpu"), *gold(item, inp.spans))
 
 
 def _check_text(name: str, text: str | None) -> None:

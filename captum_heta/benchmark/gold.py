@@ -7,7 +7,7 @@ from torch import Tensor
 
 from captum_heta.datasets import Example
 from captum_heta.features import Features
-from captum_heta.text import Span
+from captum_heta.spans import Span
 
 
 def gold(item: Example, spans: Sequence[Span]) -> tuple[Tensor, Tensor]:

@@ -8,7 +8,8 @@ from typing import Any
 from captum.attr import TextTokenInput
 from torch import Tensor
 
-from captum_heta.benchmark.case import Case, tokens_of
+from captum_heta.benchmark.case import Case
+from captum_heta.inputs import TextInput
 from captum_heta.metrics import (
     alignment_f1,
     comprehensiveness,
@@ -95,9 +96,9 @@ def _paraphrase(found: Explained) -> float:
     text = case.example.paraphrase
     if text is None:
         return math.nan
-    other, _, spans = tokens_of(text, found.tokenizer)
+    other = TextInput(text, found.tokenizer)
     words, scores = word_scores(found.scores.abs().cpu(), case.example.prompt, case.spans)
-    other_words, other_scores = word_scores(found.explain(other, case.output).abs().cpu(), text, spans)
+    other_words, other_scores = word_scores(found.explain(other, case.output).abs().cpu(), text, other.spans)
     return paraphrase_consistency(scores, words, other_scores, other_words).item()
 
 

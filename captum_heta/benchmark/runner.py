@@ -137,15 +137,12 @@ class Benchmark:
         """The case of an example, or why there is none as a line says it."""
         settings = self.settings
         try:
-            return case_of(item, self.tokenizer, self._likeliest, settings.max_tokens, settings.bos, settings.answered)
+            lm = LanguageModel(self.model)
+            return case_of(item, self.tokenizer, lm, settings.max_tokens, settings.bos, settings.answered)
         except UnfitError as reason:
             return {"skipped": _printable(str(reason))}
         except Exception as error:  # of whatever kind: it is this example's, told in its lines, and the others go on
             return {"error": _told(error)}
-
-    @torch.no_grad()
-    def _likeliest(self, ids: Tensor) -> int:
-        return int(LanguageModel(self.model).logits(ids.to(self.model.device), 1)[0, -1].argmax())
 
     def _lines(self, source: Source, keys: Sequence[Key], case: Case | dict[str, str]) -> list[dict[str, Any]]:
         if not isinstance(case, Case):

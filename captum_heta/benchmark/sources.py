@@ -8,9 +8,9 @@ from typing import Any
 from captum.attr import LLMAttributionResult
 from torch import Tensor
 
-from captum_heta.attr import HETATerms
+from captum_heta.attr import HETATerms, TokenAttribution
 from captum_heta.methods import METHODS, named_methods
-from captum_heta.terms import CURVATURE_MODES
+from captum_heta.options import CURVATURE_MODES
 
 RANDOM = "random"
 
@@ -85,24 +85,24 @@ def sources(names: Sequence[str], model: Any, options: Mapping[str, Mapping[str,
 def is_label(text: str) -> bool:
     """Whether tables may name a row so."""
     base, _, part = text.partition(": ")
-    heta = METHODS["heta"][0]
+    heta = METHODS["heta"].title
     hetas = {heta, *(_label("heta", mode) for mode in CURVATURE_MODES)}
     if part:
         known = part in [name for name, _ in _OF_TERMS.values()] or re.fullmatch(r"beta [\d.e-]+", part) is not None
         return base in hetas and known
-    return base in hetas or base == RANDOM or base in [title for title, _ in METHODS.values()]
+    return base in hetas or base == RANDOM or base in [method.title for method in METHODS.values()]
 
 
 def _source(short: str, mode: str, model: Any, options: Mapping[str, Any], seed: int) -> Source:
     if short == RANDOM:
         return Source(None, {})
     ((_, method),) = named_methods([short], model).items()
-    seeded = {"seed": seed} if short in ("heta", "reagent", "contextcite") else {}
+    seeded = {"seed": seed} if isinstance(method, TokenAttribution) and method.draws() else {}
     return Source(method, seeded | ({"curvature": mode} if mode else {}) | dict(options))
 
 
 def _label(short: str, mode: str) -> str:
-    name = RANDOM if short == RANDOM else METHODS[short][0]
+    name = RANDOM if short == RANDOM else METHODS[short].title
     return f"{name} ({mode})" if mode else name
 
 

@@ -21,10 +21,12 @@ from torch.utils.flop_counter import FlopCounterMode
 from captum_heta.attr import HETA
 from captum_heta.features import Features
 from captum_heta.models import Batch, CausalLM, Trace
-from captum_heta.terms import CurvatureOptions, curvature, information
+from captum_heta.options import CurvatureOptions
+from captum_heta.terms.curvature import curvature
 from captum_heta.terms.curvature.estimators import draw_probes, exact_block_norms
 from captum_heta.terms.curvature.function import Varying
 from captum_heta.terms.curvature.operators import hessian
+from captum_heta.terms.information import information
 from captum_heta.testing import reference
 from captum_heta.testing.architectures import SHAPES, shaped_model
 
@@ -82,7 +84,9 @@ class Bench:
     def curvature(self, trace: Trace, mode: str, n_samples: int = SAMPLES) -> Tensor:
         """S of every token."""
         batch = Batch(self.lm.batch_size(self.tokens, 1, products=True))
-        return curvature(trace, self.features, [self.target], CurvatureOptions(mode, n_samples=n_samples), batch)
+        return curvature(
+            trace, self.features, [self.target], CurvatureOptions(curvature=mode, n_samples=n_samples), batch
+        )
 
     def naive_product(self) -> float:
         """Seconds of one Hessian product of the reference."""

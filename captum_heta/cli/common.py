@@ -4,12 +4,13 @@ from typing import Annotated, Any
 
 import torch
 import typer
-from captum.attr import TextTokenInput
 from torch import Tensor
 
-from captum_heta.attr.inputs import check_length
 from captum_heta.demo import examples, load_model
+from captum_heta.inputs import LocatedInput, TextInput
+from captum_heta.inputs.target import next_token, target_ids
 from captum_heta.models import LanguageModel
+from captum_heta.prompts import check_length
 
 _DTYPES = ("float32", "bfloat16")
 
@@ -119,44 +120,21 @@ def load(
     return model.to(f"cuda:{device % torch.cuda.device_count()}" if torch.cuda.is_available() else "cpu"), tokenizer
 
 
-def text_input(prompt: str, model: Any, tokenizer: Any) -> TextTokenInput:
-    """The prompt for Captum; its features are its tokens except the special ones.
+def located(prompt: str, model: Any, tokenizer: Any) -> LocatedInput:
+    """The prompt for the methods; its features are its tokens except the special ones.
 
     Raises:
         ValueError: if there are none, or more than the model can read; both are told before the model runs.
     """
     check_length(LanguageModel(model), len(tokenizer.encode(prompt)))
-    inp = TextTokenInput(prompt, tokenizer, skip_tokens=list(tokenizer.all_special_ids))
-    if not inp.values:
-        raise ValueError("The prompt has nothing to attribute the output to: all its tokens are special ones.")
-    return inp
+    return LocatedInput(TextInput(prompt, tokenizer), tokenizer)
 
 
-def outputs_of(model: Any, ids: Tensor, tokenizer: Any, prompt: str, target: str | None) -> Tensor:
-    """The output's token ids; a target is taken with or without a space before it, as the model finds likelier.
+def outputs_of(prompt: LocatedInput, model: Any, target: str | None) -> Tensor:
+    """The token ids of the target; without one, of the model's likeliest next token.
 
     Raises:
         ValueError: for a target without tokens, or with more than the model can read behind the prompt.
     """
-    lm, ids = LanguageModel(model), ids.to(model.device)
-    check_length(lm, ids.shape[1])
-    with torch.no_grad():
-        if target is None:
-            return lm.logits(ids, 1)[0, -1].argmax()[None].cpu()
-        spaced = target if target[:1].isspace() or prompt[-1:].isspace() else f" {target}"
-        ways = [
-            torch.tensor(tokenizer.encode(text, add_special_tokens=False), dtype=torch.long)
-            for text in dict.fromkeys([target, spaced])
-        ]
-        if not all(map(len, ways)):
-            raise ValueError(f"The target {target!r} encodes to no token: there is no output to explain.")
-        check_length(lm, ids.shape[1] + max(map(len, ways)) - 1)
-        best: tuple[float, Tensor] | None = None
-        for tokens in ways:
-            read = torch.cat([ids, tokens[:-1].to(ids)[None]], dim=1)
-            logits = lm.logits(read, len(tokens))[0]
-            likely = logits.log_softmax(-1).gather(1, tokens.to(ids)[:, None]).sum().item()
-            if best is None or likely > best[0]:
-                best = likely, tokens
-    assert best is not None
-    return best[1]
+    lm = LanguageModel(model)
+    return next_token(prompt, lm) if target is None else target_ids(target, prompt, lm)

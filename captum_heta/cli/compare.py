@@ -19,8 +19,8 @@ from captum_heta.cli.common import (
     example,
     listed,
     load,
+    located,
     outputs_of,
-    text_input,
 )
 from captum_heta.cli.files import check_files, written
 from captum_heta.cli.told import errors_told, terminal
@@ -74,6 +74,7 @@ def _compare(
 ) -> Comparison:
     model, tokenizer = load(name, dtype, bos=bos)
     prompt = beginning(tokenizer, bos) + prompt
-    inp = text_input(prompt, model, tokenizer)
-    outputs = outputs_of(model, inp.inp_tensor, tokenizer, prompt, target)
-    return compare_methods(named_methods(methods, model), tokenizer, inp, outputs, show_progress=sys.stderr.isatty())
+    inp = located(prompt, model, tokenizer)
+    outputs = outputs_of(inp, model, target)
+    methods_of = named_methods(methods, model)
+    return compare_methods(methods_of, tokenizer, inp.inp, outputs, show_progress=sys.stderr.isatty())

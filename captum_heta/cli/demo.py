@@ -17,7 +17,6 @@ from captum_heta.cli.common import (
     check_model_options,
     example,
     load,
-    outputs_of,
 )
 from captum_heta.cli.told import errors_told, say
 
@@ -49,7 +48,7 @@ def demo(
             raise RuntimeError("The page needs gradio: pip install 'captum-heta[demo]'.") from error
         loaded, tokenizer = load(model, dtype)
         prompt, _ = example(None, None)
-        explainer = Explainer(loaded, tokenizer, outputs_of, max_tokens)
+        explainer = Explainer(loaded, tokenizer, max_tokens)
         # what has ended may still write for a moment
         with (
             told_to_end() as told,

@@ -22,15 +22,14 @@ from captum_heta.cli.common import (
     check_model_options,
     example,
     load,
+    located,
     outputs_of,
-    text_input,
 )
 from captum_heta.cli.files import check_files, written
 from captum_heta.cli.told import errors_told, terminal
 from captum_heta.files import write_whole
+from captum_heta.options import CURVATURE_MODES, CurvatureOptions
 from captum_heta.terminal import highest, shaded
-from captum_heta.terms import CURVATURE_MODES, CurvatureOptions
-from captum_heta.text import token_spans
 
 
 def explain(
@@ -47,7 +46,7 @@ def explain(
     with errors_told(debug):
         check_files({"--json": json_file})
         check_model_options(model, dtype)
-        CurvatureOptions(mode=curvature)  # which refuses what is none
+        CurvatureOptions(curvature=curvature)  # which refuses what is none
         prompt, target = example(prompt, target)
         report = _explain(prompt, target, model, curvature, dtype, bos)
         with written({json_file: lambda file: write_whole(file, _json(report))} if json_file else {}, debug):
@@ -63,14 +62,14 @@ def _explain(
 ) -> dict[str, Any]:
     model, tokenizer = load(name, dtype, bos=bos)
     prompt = beginning(tokenizer, bos) + prompt
-    inp = text_input(prompt, model, tokenizer)
-    _, spans = token_spans(prompt, tokenizer)  # what a tokenizer without places has to say of it, it says before
-    mask = [True] * len(spans) if inp.itp_mask is None else inp.itp_mask[0].tolist()
-    kept = [span for span, keep in zip(spans, mask, strict=True) if keep]
-    outputs = outputs_of(model, inp.inp_tensor, tokenizer, prompt, target)
+    inp = located(prompt, model, tokenizer)
+    kept = [span for (span,) in inp.places]  # what a tokenizer without places has to say of it, it says before
+    outputs = outputs_of(inp, model, target)
     start = time.perf_counter()
     llm = LLMTokenAttribution(HETA(model), tokenizer)
-    result = llm.attribute(inp, outputs, curvature=curvature, show_progress=name is not None and sys.stderr.isatty())
+    result = llm.attribute(
+        inp.inp, outputs, curvature=curvature, show_progress=name is not None and sys.stderr.isatty()
+    )
     seconds = time.perf_counter() - start
     return {
         "model": name or "captum_heta.demo",

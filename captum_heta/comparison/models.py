@@ -13,7 +13,7 @@ def tightest(methods: Iterable[Any]) -> LanguageModel | None:
     Args:
         methods: wrapped ones, with their models as ``model``, and functions, which have none.
     """
-    limited = [lm for lm in map(_language_model, methods) if lm is not None and lm.max_positions is not None]
+    limited = [lm for lm in map(language_model, methods) if lm is not None and lm.max_positions is not None]
     return min(limited, key=lambda lm: lm.max_positions or 0, default=None)
 
 
@@ -28,7 +28,8 @@ def undisturbed(method: Any) -> AbstractContextManager[Any]:
         return nullcontext()
 
 
-def _language_model(method: Any) -> LanguageModel | None:
+def language_model(method: Any) -> LanguageModel | None:
+    """A view of the model of a method; None without one."""
     try:
         return LanguageModel(method.model)
     except (AttributeError, TypeError):  # without a model, or with one whose limit nothing says

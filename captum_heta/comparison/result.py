@@ -11,7 +11,7 @@ from torch import Tensor
 
 from captum_heta.files import write_whole
 from captum_heta.metrics import spearman, top_k_overlap
-from captum_heta.text import Span
+from captum_heta.spans import Span
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

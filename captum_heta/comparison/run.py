@@ -18,13 +18,12 @@ from torch import Tensor
 
 from captum_heta.attr import LLMTokenAttribution, TokenAttribution
 from captum_heta.attr._captum import NullProgress, progress
-from captum_heta.attr.inputs import check_length
 from captum_heta.comparison.interrupt import ComparisonInterrupt
-from captum_heta.comparison.models import tightest, undisturbed
+from captum_heta.comparison.models import language_model, tightest, undisturbed
 from captum_heta.comparison.result import Comparison, Failure
-from captum_heta.inputs import ChatInput
-from captum_heta.models import generated, greedy
-from captum_heta.text import Span, spans_of_ids, value_spans
+from captum_heta.inputs import LocatedInput, TextInput
+from captum_heta.inputs.target import generated_answer, target_ids
+from captum_heta.prompts import check_length
 
 # Prompt and target to a score for each feature of the input.
 PlainMethod = Callable[[str, str], Any]
@@ -83,21 +82,13 @@ def compare(
     limit, length = tightest(wrapped.values()), _length(inp, tokenizer)
     if limit is not None:
         check_length(limit, length)
-    if isinstance(inp, str):
-        inp = TextTokenInput(inp, tokenizer, skip_tokens=list(tokenizer.all_special_ids))
-    if not inp.values:
-        raise ValueError(
-            "The prompt has nothing to attribute the output to: all its tokens are skipped, or its template has no "
-            "values."
-        )
-    room = None if limit is None else limit.room(length)
-    outputs = _outputs(wrapped, tokenizer, inp, target, gen_args, room)
+    prompt = LocatedInput(TextInput(inp, tokenizer) if isinstance(inp, str) else inp, tokenizer)
+    outputs = _outputs(wrapped, prompt, target, gen_args)
     if limit is not None:
         check_length(limit, length + len(outputs) - 1)
-    prompt, places = _places(inp, tokenizer)
-    found = Comparison(prompt, places, [str(value) for value in inp.values], tokenizer.decode(outputs))
+    found = Comparison(prompt.text, prompt.places, prompt.labels, tokenizer.decode(outputs))
     try:
-        _run(found, wrapped, inp, outputs, tokenizer, options, show_progress)
+        _run(found, wrapped, prompt, outputs, options, show_progress)
     except KeyboardInterrupt as stop:
         for name in wrapped:
             found.seconds.setdefault(name, 0.0)
@@ -110,9 +101,8 @@ def compare(
 def _run(
     found: Comparison,
     methods: Mapping[str, Any],
-    inp: Any,
+    prompt: LocatedInput,
     outputs: Tensor,
-    tokenizer: Any,
     options: Mapping[str, Mapping[str, Any]],
     show_progress: bool,
 ) -> None:
@@ -122,8 +112,8 @@ def _run(
             start = time.perf_counter()
             try:
                 with undisturbed(method):
-                    result = _attributed(method, inp, found.prompt, outputs, tokenizer, dict(options.get(name, {})))
-                _check(result, len(inp.values))
+                    result = _attributed(method, prompt, outputs, dict(options.get(name, {})))
+                _check(result, len(prompt.labels))
             except Exception as error:  # of whatever kind: it is another method's, and told
                 found.failures[name] = Failure(type(error).__name__, str(error))
             else:
@@ -177,55 +167,27 @@ def _wrapped(name: str, method: Any, tokenizer: Any) -> Any:
     return method
 
 
-def _outputs(
-    wrapped: Mapping[str, Any], tokenizer: Any, inp: Any, target: Any, gen_args: Any, room: int | None
-) -> Tensor:
-    """The output's token ids (K,); no more than ``room`` where nothing is said of how many."""
+def _outputs(wrapped: Mapping[str, Any], prompt: LocatedInput, target: Any, gen_args: Any) -> Tensor:
+    """The output's token ids (K,), which the first method's model chooses where something is left to it."""
+    if target is not None and gen_args is not None:
+        raise ValueError("gen_args generate a target: pass them or a target, not both.")
+    lm = next((lm for lm in map(language_model, wrapped.values()) if lm is not None), None)
     if target is not None:
-        if gen_args is not None:
-            raise ValueError("gen_args generate a target: pass them or a target, not both.")
-        ids = tokenizer.encode(target, add_special_tokens=False) if isinstance(target, str) else target
-        outputs = torch.as_tensor(ids, device="cpu")
-        if outputs.ndim != 1 or outputs.numel() == 0 or outputs.dtype not in (torch.int64, torch.int32):
-            raise ValueError(f"target must be text or token ids (K,) of at least one token, got {target!r}.")
-        return outputs.long()
-    model = next((method.model for method in wrapped.values() if hasattr(method, "model")), None)
-    if model is None:
+        return target_ids(target, prompt, lm)
+    if lm is None:
         raise ValueError("Without a model there is nothing to generate a target with: pass a target.")
-    ids = (
-        inp.inp_tensor
-        if isinstance(inp, TextTokenInput)
-        else torch.tensor([tokenizer.encode(inp.to_model_input())], device="cpu")
-    )
-    outputs = generated(model, ids, **(gen_args or greedy(room)))
-    if outputs.numel() == 0:
-        raise ValueError("The model generated nothing: there is no output to explain. Pass a target.")
-    return outputs
+    return generated_answer(prompt, lm, gen_args)
 
 
-def _places(inp: Any, tokenizer: Any) -> tuple[str, list[list[Span]]]:
-    """The prompt, and the characters of each feature in it."""
-    if isinstance(inp, ChatInput):
-        return inp.text, [[span] for span in inp.spans]
-    if isinstance(inp, TextTokenInput):
-        text, spans = spans_of_ids(inp.inp_tensor[0].tolist(), tokenizer)
-        kept = [True] * len(spans) if inp.itp_mask is None else inp.itp_mask[0].tolist()
-        return text, [[span] for span, keep in zip(spans, kept, strict=True) if keep]
-    return inp.to_model_input(), value_spans(inp)
-
-
-def _attributed(
-    method: Any, inp: Any, prompt: str, outputs: Tensor, tokenizer: Any, options: dict[str, Any]
-) -> LLMAttributionResult:
+def _attributed(method: Any, prompt: LocatedInput, outputs: Tensor, options: dict[str, Any]) -> LLMAttributionResult:
     if isinstance(method, LLMAttribution) and not isinstance(method, LLMTokenAttribution):
         # Captum 0.9 reads the whole text again behind the key-value cache of transformers 5, and its scores of all
         # output tokens but the first are then of another text
         options.setdefault("use_cached_outputs", False)
     if isinstance(method, LLMAttribution | LLMGradientAttribution):
-        return method.attribute(inp, target=outputs, **options)
-    scores = torch.as_tensor(method(prompt, tokenizer.decode(outputs), **options)).detach().cpu()
-    _check_shape(scores, len(inp.values))  # which Captum asserts
-    labels = [tokenizer.decode(token) for token in outputs[:, None]]
-    return LLMAttributionResult(
-        input_tokens=[str(value) for value in inp.values], output_tokens=labels, seq_attr=scores, inp=inp
-    )
+        return method.attribute(prompt.inp, target=outputs, **options)
+    decode = prompt.tokenizer.decode
+    scores = torch.as_tensor(method(prompt.text, decode(outputs), **options)).detach().cpu()
+    _check_shape(scores, len(prompt.labels))  # which Captum asserts
+    labels = [decode(token) for token in outputs[:, None]]
+    return LLMAttributionResult(input_tokens=prompt.labels, output_tokens=labels, seq_attr=scores, inp=prompt.inp)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from captum_heta.attr import HETATerms, LLMTokenAttributionResult
 from captum_heta.comparison.result import Comparison, Failure
-from captum_heta.text import Span
+from captum_heta.spans import Span
 
 _FORMAT = 1
 

@@ -8,7 +8,7 @@ from captum_heta.datasets.example import Example
 from captum_heta.datasets.questions import question_prompt
 from captum_heta.datasets.records import Record, with_unique_ids
 from captum_heta.datasets.source import Source, read_records
-from captum_heta.text import Span
+from captum_heta.spans import Span
 
 SOURCE = "HETA curated attribution set (VishalPramanik/HETA)"
 LICENCE = "Apache-2.0"

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from captum_heta.text import Span
+from captum_heta.spans import Span
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from itertools import accumulate
 
-from captum_heta.text import Span
+from captum_heta.spans import Span
 
 
 def question_prompt(parts: Sequence[str], question: str, separator: str) -> tuple[str, list[Span]]:

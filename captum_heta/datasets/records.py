@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from captum_heta.datasets.example import Example
-from captum_heta.text import Span
+from captum_heta.spans import Span
 
 LINE = "text"  # the field of a line of plain text, as the library `datasets` calls it
 

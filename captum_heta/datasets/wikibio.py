@@ -1,23 +1,15 @@
 """Biographies to continue: the WikiBio passages of SelfCheckGPT (Manakul et al., EMNLP 2023, arXiv 2303.08896)."""
 
-import re
-
 from captum_heta.checks import check_count
 from captum_heta.datasets.example import Example
 from captum_heta.datasets.records import LINE, Record, are_lines, with_unique_ids
 from captum_heta.datasets.source import JSON_OR_TEXT, Source, read_records
-from captum_heta.text import sentence_spans
+from captum_heta.spans import sentence_spans
 
 SOURCE = "WikiBio (potsawee/wiki_bio_gpt3_hallucination; texts of Wikipedia contributors)"
 LICENCE = "CC-BY-SA-3.0"
 PROMPTS_SOURCE = "Encyclopedia prompts (casszhao/ReAGent; texts of Wikipedia contributors)"
 PROMPTS_LICENCE = "MIT (selection), CC-BY-SA (texts)"
-
-# full stops of initials (J. C.), of U.S. and of titles, which end no sentence
-_ABBREVIATION = re.compile(
-    r"(?:^|[\s(\"\u201c])(?:(?:[^\W\d_]\.)+|(?:Adm|Capt|Col|Dr|Gen|Gov|Hon|Jr|Lt|Maj|Mr|Mrs|Ms|No|Prof|Rev|Sen|Sgt|Sr|St"
-    r"|ca|cf|vs)\.)$"
-)
 
 
 def read_wikibio(
@@ -71,14 +63,8 @@ def _example(record: Record, sentences: int) -> Example | None:
 
 
 def _sentences(text: str) -> list[str]:
-    """The sentences, with the white space after them; an abbreviation does not end one."""
-    found = [""]
-    for start, end in sentence_spans(text):
-        if _ABBREVIATION.search(found[-1].rstrip()) or not found[-1]:
-            found[-1] += text[start:end]
-        else:
-            found.append(text[start:end])
-    return found
+    """The sentences, with the white space after them."""
+    return [text[start:end] for start, end in sentence_spans(text)]
 
 
 def _prompt(record: Record, number: int) -> Example:

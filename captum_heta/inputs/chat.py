@@ -1,20 +1,18 @@
 """A chat as Captum's token input: the tokens of the messages are features, those of the chat template are not."""
 
-import itertools
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from captum_heta.features import Features
+from captum_heta.inputs.offsets import encoded, place_of
 from captum_heta.inputs.parts import summed
 from captum_heta.inputs.rendering import ChatRenderer, Message, checked_messages, content_spans
-from captum_heta.inputs.tokens import TokenIdsInput, encoded, place_of
-from captum_heta.text import Span, sentence_spans
+from captum_heta.inputs.text import TextInput, mask_of
+from captum_heta.spans import sentence_spans
 
 
-class ChatInput(TokenIdsInput):
+class ChatInput(TextInput):
     """A chat, rendered by the tokenizer's chat template, whose features are the tokens of the messages' contents.
 
     Role headers, end-of-turn marks and other tokens of the template are context. The token ids are those of
@@ -65,7 +63,7 @@ class ChatInput(TokenIdsInput):
         self.messages = checked_messages(messages)
         self.roles = _checked_roles(roles, self.messages)
         render = ChatRenderer(tokenizer, add_generation_prompt, template_args)
-        self.text = render(self.messages)
+        text = render(self.messages)
         owners, places = [], []
         for number, message in enumerate(self.messages):
             if message["role"] in self.roles:
@@ -73,16 +71,22 @@ class ChatInput(TokenIdsInput):
                 owners += [number] * len(found)
                 places += found
         self._places = places
-        ids, spans = encoded(self.text, tokenizer)
-        placed = [place_of(self.text, span, places) for span in spans]
+        ids, spans = encoded(text, tokenizer)
+        placed = [place_of(text, span, places) for span in spans]
         self.message_of = [owners[found[0]] for found in placed if found]
         self.role_of = [self.messages[number]["role"] for number in self.message_of]
-        self.spans: list[Span] = [found[1] for found in placed if found]
-        if not self.spans:
+        if not self.message_of:
             raise ValueError(
                 f"The messages of {', '.join(self.roles)} have no text: there is no token to attribute the output to."
             )
-        super().__init__(ids, [found is not None for found in placed], tokenizer, baselines)
+        self._set(ids, [found is not None for found in placed], tokenizer, baselines, None)
+        # in the place of those that the token ids alone would have
+        self.__dict__ |= {"text": text, "token_spans": spans, "spans": [found[1] for found in placed if found]}
+
+    @property
+    def groups(self) -> list[str]:
+        """The message of each feature, by its number and role, such as "1 user"."""
+        return [f"{number} {self.messages[number]['role']}" for number in self.message_of]
 
     def by_message(self, scores: Any) -> dict[int, float]:
         """The sum of the scores (F,) of each message, by its number; messages of the other roles are left out.
@@ -111,10 +115,7 @@ class ChatInput(TokenIdsInput):
             for start, end in self._places
             for first, last in sentence_spans(self.text[start:end])
         ]
-        found = Features.of_spans(sentences, self.spans)
-        numbers = {feature: i for i, group in enumerate(found.groups) for feature in group}
-        own = itertools.count(len(sentences))
-        return torch.tensor([numbers.get(i, next(own)) for i in range(self.n_itp_features)], device="cpu")
+        return mask_of(sentences, self.spans)
 
 
 def _checked_roles(roles: Collection[str] | None, messages: Sequence[Message]) -> tuple[str, ...]:

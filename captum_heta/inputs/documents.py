@@ -8,10 +8,11 @@ from typing import Any
 
 from captum.attr import TextTemplateInput
 
+from captum_heta.inputs.markers import value_spans
+from captum_heta.inputs.offsets import reaching_back, token_spans
 from captum_heta.inputs.parts import summed
 from captum_heta.inputs.rendering import ChatRenderer, Message, checked_messages
-from captum_heta.inputs.tokens import reaching_back
-from captum_heta.text import Span, sentence_spans, token_spans, value_spans
+from captum_heta.spans import Span, sentence_spans
 
 _TEMPLATE = "{documents}\n\nQuestion: {question}\nAnswer:"
 _FEATURES = ("document", "sentence", "token")
@@ -88,6 +89,11 @@ class DocumentsInput(TextTemplateInput):
         ]
         values = [text[start:end] for text, spans in zip(texts, cuts, strict=True) for start, end in spans]
         super().__init__(_Prompt(wrap, write, texts, cuts), values)
+
+    @property
+    def groups(self) -> list[str]:
+        """The document of each feature."""
+        return self.document_of
 
     def by_document(self, scores: Any) -> dict[str, float]:
         """The sum of the scores (F,) of each document, by its name; 0 for an empty one.

@@ -5,7 +5,8 @@ from typing import Any
 
 import jinja2
 
-from captum_heta.text import Span, absent_characters, marked_spans
+from captum_heta.inputs.markers import absent_characters, marked_places
+from captum_heta.spans import Span
 
 Message = Mapping[str, Any]
 
@@ -121,16 +122,17 @@ def content_spans(render: Callable[[Sequence[Message]], str], messages: Sequence
     if not content:
         return []
     opening, closing = absent_characters(text + content)
-    candidates = [f"{opening}{content}{closing}"]
+    forms = [f"{opening}{content}{closing}"]
     if core:  # which templates that strip their contents leave
         before, _, after = content.partition(core)
-        candidates.append(f"{before}{opening}{core}{closing}{after}")
-    for marked in candidates:
-        changed = [{**m, "content": marked} if i == number else m for i, m in enumerate(messages)]
-        rendered = render(changed)
-        found = marked_spans(rendered, opening, closing)
-        if found and rendered.replace(opening, "").replace(closing, "") == text:
-            return found
+        forms.append(f"{before}{opening}{core}{closing}{after}")
+
+    def write(marked: str) -> str:
+        return render([{**m, "content": marked} if i == number else m for i, m in enumerate(messages)])
+
+    found = marked_places(write, forms, text, opening, closing)
+    if found:
+        return found
     if not core:
         return []
     role = messages[number]["role"]

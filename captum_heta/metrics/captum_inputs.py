@@ -6,10 +6,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from captum_heta.attr.inputs import check_ids, check_length
 from captum_heta.metrics.inputs import batch_of, language_model
 from captum_heta.metrics.noise import noisy_embeddings
 from captum_heta.metrics.stability import Explain, explained
+from captum_heta.prompts import check_ids, check_length
 
 
 def gated_log_probs(model: Any, perturbations_per_eval: int | None = None) -> Callable[[Tensor, Tensor], Tensor]:

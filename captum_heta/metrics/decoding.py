@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from captum_heta.attr.inputs import check_ids, check_length
 from captum_heta.checks import check_count
 from captum_heta.metrics.inputs import language_model
 from captum_heta.models import generated, seeded
+from captum_heta.prompts import check_ids, check_length
 
 # With all of them at their first values, the model's own distribution is sampled.
 NEUTRAL = MappingProxyType({"temperature": 1.0, "top_p": 1.0, "top_k": 0, "repetition_penalty": 1.0})

@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from captum_heta.attr.inputs import Baselines, baseline_embeddings, baselines_of_row, targets
 from captum_heta.metrics.inputs import ScoredPrompt, batch_of, language_model, scored_prompts
 from captum_heta.models import Batch, LanguageModel
+from captum_heta.prompts import Baselines, baseline_embeddings, baselines_of_row, targets
 
 RATIOS = (0.05, 0.1, 0.2, 0.5)
 

@@ -6,9 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from captum_heta.attr.inputs import Prompt, check_length, prompts
 from captum_heta.checks import check_batch_size
 from captum_heta.models import Batch, LanguageModel
+from captum_heta.prompts import Prompt, check_length, prompts
 
 
 @dataclass(frozen=True, eq=False)

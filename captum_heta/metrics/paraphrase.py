@@ -8,7 +8,7 @@ from torch import Tensor
 
 from captum_heta.features import Features
 from captum_heta.metrics.agreement import spearman
-from captum_heta.text import Span
+from captum_heta.spans import Span
 
 
 def paraphrase_consistency(
@@ -69,7 +69,7 @@ def word_scores(scores: Tensor, text: str, spans: Sequence[Span]) -> tuple[list[
     Args:
         scores: (..., T).
         text: what was tokenized.
-        spans: T character ranges [start, end), as from `captum_heta.text.token_spans`.
+        spans: T character ranges [start, end), as from `captum_heta.inputs.offsets.token_spans`.
 
     Returns:
         W words, and their scores (..., W).

@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from captum_heta.attr.inputs import check_ids
 from captum_heta.checks import check_count, check_seed, check_weight
 from captum_heta.metrics.noise import noisy_embeddings
 from captum_heta.models import LanguageModel
+from captum_heta.prompts import check_ids
 
 # Token ids (1, n) to attributions (1, n).
 Explain = Callable[[Tensor], Tensor]

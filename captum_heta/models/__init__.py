@@ -2,7 +2,7 @@
 
 from captum_heta.models.calls import answered
 from captum_heta.models.causal_lm import CausalLM
-from captum_heta.models.generation import GREEDY, generated, greedy
+from captum_heta.models.generation import GREEDY, generated, greedy, without_end
 from captum_heta.models.language_model import LanguageModel
 from captum_heta.models.memory import MEMORY_VARIABLE, Batch
 from captum_heta.models.records import record_of
@@ -24,4 +24,5 @@ __all__ = [
     "greedy",
     "record_of",
     "seeded",
+    "without_end",
 ]

@@ -1,5 +1,6 @@
 """What a model goes on with."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -33,3 +34,18 @@ def generated(model: Any, ids: Tensor, **arguments: Any) -> Tensor:
         found = model.generate(ids, attention_mask=torch.ones_like(ids), **arguments)
     whole = found if isinstance(found, Tensor) else found.sequences  # with return_dict_in_generate
     return whole[0, ids.shape[1] :].cpu()
+
+
+def without_end(model: Any, outputs: Tensor, arguments: Mapping[str, Any]) -> Tensor:
+    """Generated tokens (K,) without those that end the text, and what fills up after them.
+
+    Args:
+        model: what generated them.
+        outputs: the tokens.
+        arguments: of ``model.generate``, which may say what ends a text.
+    """
+    ends = arguments.get("eos_token_id", getattr(getattr(model, "generation_config", None), "eos_token_id", None))
+    if ends is None:
+        return outputs
+    is_end = torch.isin(outputs, torch.as_tensor(ends, device=outputs.device).flatten())
+    return outputs[: int(is_end.int().argmax())] if is_end.any() else outputs

@@ -7,7 +7,7 @@ import numpy as np
 from captum.attr import LLMAttributionResult
 
 from captum_heta.shading import background, ink
-from captum_heta.text import Span
+from captum_heta.spans import Span
 from captum_heta.visualization.fonts import drawable, families
 from captum_heta.visualization.layout import columns_of
 

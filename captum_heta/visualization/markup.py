@@ -9,7 +9,7 @@ import torch
 from captum.attr import visualization
 
 from captum_heta.shading import background, ink
-from captum_heta.text import Span
+from captum_heta.spans import Span
 from captum_heta.visualization.pieces import Piece, peak, pieces, strength
 
 # Each line has the direction of its own script, and a printed page has the shades that white letters need.

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from captum_heta.text import Span
+from captum_heta.spans import Span
 
 
 class Piece(NamedTuple):

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from captum.attr import LLMAttributionResult
 
-from captum_heta.text import Span
+from captum_heta.spans import Span
 from captum_heta.visualization.page import SIZES, Block, Page
 from captum_heta.visualization.pieces import Piece, darkest, pieces
 

@@ -5,7 +5,6 @@ import torch
 
 from captum_heta.app.explainer import Explainer
 from captum_heta.app.runs import Stopped
-from captum_heta.cli.common import outputs_of
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -36,4 +35,4 @@ def until_stopped():
 
 @pytest.fixture(scope="session")
 def explainer(demo):
-    return Explainer(*demo, outputs_of, max_tokens=100)
+    return Explainer(*demo, max_tokens=100)

@@ -7,10 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from captum_heta import HETA, compare
-from captum_heta.app.explainer import MOST_OUTPUTS, Choices, Explainer, output_of, tokens_input
-from captum_heta.cli.common import outputs_of
+from captum_heta.app.explainer import MOST_OUTPUTS, Choices, Explainer, output_of
 from captum_heta.demo import load_model
-from captum_heta.terms import CURVATURE_MODES
+from captum_heta.inputs import TextInput
+from captum_heta.options import CURVATURE_MODES
 
 PROMPT = "Anna lives in Rome. Ben lives in Oslo.\nQuestion: Where does Ben live?\nAnswer:"
 TOKENIZER = load_model()[1]
@@ -19,8 +19,8 @@ TOKENIZER = load_model()[1]
 @given(st.text(st.sampled_from("ab \n🎉א中.<"), max_size=20))
 def test_input_of_ids_is_captums_of_the_text(text):
     theirs = TextTokenInput(text, TOKENIZER, skip_tokens=list(TOKENIZER.all_special_ids))
-    ours = tokens_input(TOKENIZER.encode(text), TOKENIZER)
-    assert set(vars(theirs)) == set(vars(ours))
+    ours = TextInput(TOKENIZER.encode(text), TOKENIZER)
+    assert set(vars(theirs)) <= set(vars(ours))
     for name, value in vars(theirs).items():
         mine = getattr(ours, name)
         assert torch.equal(mine, value) if isinstance(value, torch.Tensor) else mine == value, name
@@ -51,7 +51,7 @@ def test_choices_leave_the_draws_of_others_alone(explainer):
 
 def test_continuation_fits_the_models_positions(demo):
     model, tokenizer = demo
-    whole = Explainer(model, tokenizer, outputs_of, max_tokens=1000)
+    whole = Explainer(model, tokenizer, max_tokens=1000)
     positions = model.config.max_position_embeddings
     ids = whole.ids_of("a " * 150)
     word = (positions - 1 - len(ids)) * " Anna"
@@ -66,10 +66,10 @@ def test_continuation_fits_the_models_positions(demo):
 def test_a_prompt_over_the_limit_is_told_with_its_length(demo):
     model, tokenizer = demo
     count = len(tokenizer.encode(PROMPT))
-    assert Explainer(model, tokenizer, outputs_of, max_tokens=count).ids_of(PROMPT)
+    assert Explainer(model, tokenizer, max_tokens=count).ids_of(PROMPT)
     message = f"The prompt has {count} tokens, and this page takes {count - 1}: shorten it, or start the page with"
     with pytest.raises(ValueError, match=f"{message} --max-tokens {count}."):
-        Explainer(model, tokenizer, outputs_of, max_tokens=count - 1).choices(PROMPT)
+        Explainer(model, tokenizer, max_tokens=count - 1).choices(PROMPT)
 
 
 @pytest.mark.parametrize("prompt", ["", " \n\t"])
@@ -81,7 +81,7 @@ def test_an_empty_prompt_is_told(explainer, prompt):
 
 def test_a_limit_below_one_is_an_error(demo):
     with pytest.raises(ValueError, match="max_tokens must be at least 1, got 0"):
-        Explainer(*demo, outputs_of, max_tokens=0)
+        Explainer(*demo, max_tokens=0)
 
 
 def test_typed_target_takes_its_space(demo, explainer):
@@ -95,7 +95,7 @@ def test_typed_target_takes_its_space(demo, explainer):
 
 def test_a_text_that_is_far_too_long_is_told_without_cutting_it_into_tokens(demo, monkeypatch):
     model, tokenizer = demo
-    short = Explainer(model, tokenizer, outputs_of, max_tokens=20)
+    short = Explainer(model, tokenizer, max_tokens=20)
     ids, _ = short.typed("Anna lives in", "Rome")
 
     def refuse(*_, **__):
@@ -110,23 +110,24 @@ def test_a_text_that_is_far_too_long_is_told_without_cutting_it_into_tokens(demo
 
 
 @pytest.mark.parametrize(("most", "taken"), [(7, 7), (100, MOST_OUTPUTS)])
-def test_outputs_that_are_too_long_are_told_before_the_model_runs(demo, most, taken):
+def test_outputs_that_are_too_long_are_told_before_the_model_runs(demo, monkeypatch, most, taken):
     def refuse(*_):
         raise AssertionError("the model was asked")
 
     model, tokenizer = demo
     word = " Rome"
     assert len(tokenizer.encode(word, add_special_tokens=False)) == 1
-    _, outputs = Explainer(model, tokenizer, outputs_of, most).typed("Anna", taken * word)
+    _, outputs = Explainer(model, tokenizer, most).typed("Anna", taken * word)
     assert len(outputs) == taken
-    asked = Explainer(model, tokenizer, refuse, most)
+    asked = Explainer(model, tokenizer, most)
+    monkeypatch.setattr("captum_heta.app.explainer.target_ids", refuse)
     with pytest.raises(ValueError, match=f"The output has {taken + 1} tokens, and this page takes {taken} of one: sho"):
         asked.typed("Anna", (taken + 1) * word)
 
 
 def test_prompt_and_output_fit_the_models_positions(demo):
     model, tokenizer = demo
-    whole = Explainer(model, tokenizer, outputs_of, max_tokens=1000)
+    whole = Explainer(model, tokenizer, max_tokens=1000)
     positions = model.config.max_position_embeddings
     prompt = "Anna" + " Anna" * (positions - 6)
     count = len(whole.ids_of(prompt))
@@ -227,7 +228,7 @@ def test_settings_that_mean_nothing_are_errors(explainer, methods, curvature, me
 @settings(max_examples=20)
 @given(st.integers(0, len(TOKENIZER) - 1))
 def test_labels_are_one_line_and_show_what_is_blank(token):
-    label = Explainer(load_model()[0], TOKENIZER, outputs_of).label(token)
+    label = Explainer(load_model()[0], TOKENIZER).label(token)
     assert label
     assert not any(character.isspace() for character in label)
 

@@ -8,8 +8,8 @@ from captum_heta import HETA, LLMTokenAttribution
 from captum_heta.benchmark import alignment
 from captum_heta.benchmark.gold import gold
 from captum_heta.demo import examples
+from captum_heta.inputs.offsets import token_spans
 from captum_heta.metrics import dsa, top1_hit
-from captum_heta.text import token_spans
 
 NAMES = [
     "HETA (exact)",

@@ -7,13 +7,25 @@ from tokenizers.processors import TemplateProcessing
 from transformers import PreTrainedTokenizerFast
 
 from captum_heta.benchmark.case import UnfitError, case_of
-from captum_heta.demo import examples
+from captum_heta.demo import examples, load_model
+from captum_heta.models import LanguageModel
 
 (ITEM,) = examples(1)
 
 
-def never(ids):
-    raise AssertionError("the example has a target")
+class Choosing(LanguageModel):
+    """The embedded model, whose likeliest next token is another one; without one it must not be asked."""
+
+    def __init__(self, token=None):
+        super().__init__(load_model()[0])
+        self.token = token
+
+    def logits(self, ids, keep=None, **given):
+        assert self.token is not None, "the example has a target"
+        return torch.eye(self.vocab_size)[self.token].expand(*ids.shape, -1)
+
+
+never = Choosing()
 
 
 def text(case, marked):
@@ -41,14 +53,14 @@ def test_the_onset_of_a_longer_target_is_explained(demo):
 def test_what_the_model_does_not_answer_may_be_left_out(demo):
     _, tokenizer = demo
     (right,) = tokenizer.encode(ITEM.target, add_special_tokens=False)
-    assert case_of(ITEM, tokenizer, lambda ids: right, None, answered=True).output.tolist() == [right]
+    assert case_of(ITEM, tokenizer, Choosing(right), None, answered=True).output.tolist() == [right]
     with pytest.raises(UnfitError, match="the model does not predict its target"):
-        case_of(ITEM, tokenizer, lambda ids: right + 1, None, answered=True)
+        case_of(ITEM, tokenizer, Choosing(right + 1), None, answered=True)
 
 
 def test_without_a_target_the_models_choice_is(demo):
     _, tokenizer = demo
-    assert case_of(replace(ITEM, target=None), tokenizer, lambda ids: 7, None).output.tolist() == [7]
+    assert case_of(replace(ITEM, target=None), tokenizer, Choosing(7), None).output.tolist() == [7]
 
 
 def test_a_tokenizer_without_padding_will_do(demo):

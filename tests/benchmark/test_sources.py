@@ -8,7 +8,7 @@ from captum_heta.benchmark.measures import checked
 from captum_heta.benchmark.presets import DEFAULT, PRESETS
 from captum_heta.benchmark.sources import RANDOM, is_label, sources
 from captum_heta.methods import METHODS
-from captum_heta.terms import CURVATURE_MODES
+from captum_heta.options import CURVATURE_MODES
 
 M, S, I = torch.tensor([[0.5, 0.5]]), torch.tensor([[1.0, 2.0]]), torch.tensor([[4.0, 0.0]])  # noqa: E741
 RESULT = SimpleNamespace(terms=HETATerms(M, S, I), seq_attr=torch.tensor([1.25, 0.5]))

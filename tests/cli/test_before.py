@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from captum_heta.cli import app, common
 from captum_heta.cli import benchmark as benchmark_module
-from captum_heta.cli.common import outputs_of, text_input
+from captum_heta.cli.common import located, outputs_of
 
 PROMPT = "Ben lives in Oslo. Ben lives in"
 
@@ -149,14 +149,14 @@ class TestLength:
 
     def test_a_prompt_of_all_positions_is_taken(self):
         prompt = "Ben" + " Oslo" * (self.positions - 2)
-        inp = text_input(prompt, self.model, self.tokenizer)
-        assert inp.inp_tensor.shape[1] == self.positions
+        inp = located(prompt, self.model, self.tokenizer)
+        assert len(inp.ids) == self.positions
         for target in (None, " Oslo"):
-            assert outputs_of(self.model, inp.inp_tensor, self.tokenizer, prompt, target).shape == (1,)
+            assert outputs_of(inp, self.model, target).shape == (1,)
         with pytest.raises(ValueError, match=f"have {self.positions + 1} tokens"):
-            text_input(prompt + " Oslo", self.model, self.tokenizer)
+            located(prompt + " Oslo", self.model, self.tokenizer)
         with pytest.raises(ValueError, match=f"have {self.positions + 1} tokens"):
-            outputs_of(self.model, inp.inp_tensor, self.tokenizer, prompt, " Oslo Oslo")
+            outputs_of(inp, self.model, " Oslo Oslo")
 
     def test_the_likelier_of_two_targets_is_taken(self):
         ids = torch.tensor([self.tokenizer.encode(PROMPT)])
@@ -167,7 +167,7 @@ class TestLength:
                 logits = self.model(torch.cat([ids, torch.tensor([tokens])], 1)).logits[0, ids.shape[1] - 1 : -1]
             likelihoods[text] = logits.log_softmax(-1)[range(len(tokens)), tokens].sum().item()
         best = max(likelihoods, key=likelihoods.get)
-        found = outputs_of(self.model, ids, self.tokenizer, PROMPT, "Oslo")
+        found = outputs_of(located(PROMPT, self.model, self.tokenizer), self.model, "Oslo")
         assert found.tolist() == self.tokenizer.encode(best, add_special_tokens=False)
 
 

@@ -128,7 +128,7 @@ class TestCompare:
         assert next(examples(1)).prompt.split(".")[0] in " ".join(result.output.split())
 
     def test_a_method_that_fails_is_told(self, monkeypatch):
-        monkeypatch.setitem(METHODS, "broken", ("Broken", lambda model: lambda prompt, target: [1.0]))
+        monkeypatch.setitem(METHODS, "broken", SimpleNamespace(title="Broken", make=lambda model: lambda *_: [1.0]))
         result = self.run(PROMPT, "--methods", "broken,normxlogit")
         assert result.exit_code == 0
         assert "Broken" in result.output

@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 from typer.testing import CliRunner
@@ -27,8 +28,8 @@ def interrupted(prompt, target):
 
 @pytest.fixture(autouse=True)
 def _methods(monkeypatch):
-    monkeypatch.setitem(METHODS, "stop", ("Stop", lambda model: interrupted))
-    monkeypatch.setitem(METHODS, "nan", ("Nan", lambda model: lambda prompt, target: [float("nan")] * 8))
+    monkeypatch.setitem(METHODS, "stop", SimpleNamespace(title="Stop", make=lambda model: interrupted))
+    monkeypatch.setitem(METHODS, "nan", SimpleNamespace(title="Nan", make=lambda model: lambda *_: [float("nan")] * 8))
 
 
 def test_an_interruption_keeps_the_methods_before_it(tmp_path):

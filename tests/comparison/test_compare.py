@@ -237,7 +237,7 @@ def test_mistakes_are_told_before_anything_runs(model, tokenizer, tokens):
         compare({"A": NormXLogit(model)}, tokenizer, tokens, " Oslo", options={"B": {}})
     with pytest.raises(TypeError, match="inp must be text, a TextTokenInput or a TextTemplateInput, got int"):
         compare({"A": NormXLogit(model)}, tokenizer, 3, " Oslo")
-    with pytest.raises(ValueError, match="at least one token, got ''"):
+    with pytest.raises(ValueError, match="encodes to no token"):
         compare({"A": NormXLogit(model)}, tokenizer, tokens, "")
     with pytest.raises(ValueError, match="pass them or a target, not both"):
         compare({"A": NormXLogit(model)}, tokenizer, tokens, " Oslo", gen_args={})

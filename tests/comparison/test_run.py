@@ -36,7 +36,7 @@ class TestLength:
             "tokens": TextTokenInput(text, tokenizer),
             "template": TextTemplateInput("{} " + text, ["Anna"]),
         }[kind]
-        monkeypatch.setattr("captum_heta.comparison.run._places", lambda *_: pytest.fail("places are looked for"))
+        monkeypatch.setattr("captum_heta.inputs.text.token_spans", lambda *_: pytest.fail("places are looked for"))
         methods = {"plain": lambda *_: pytest.fail("a method runs"), "A": FeatureAblation(model), "H": HETA(model)}
         with pytest.raises(ValueError, match=f"tokens, more than the {self.positions} positions of LlamaForCausalLM"):
             compare(methods, tokenizer, inp, target)

@@ -5,7 +5,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from captum_heta import HETA, DocumentsInput, LLMTokenAttribution, compare
-from captum_heta.text import value_spans
+from captum_heta.inputs.markers import value_spans
 
 DOCUMENTS = {"people": "Anna lives in Rome. Ben lives in Oslo.", "pets": "Anna has a cat at home.", "none": ""}
 QUESTION = "Where does Ben live?"

@@ -5,9 +5,9 @@ from hypothesis import strategies as st
 
 from captum_heta.demo import examples
 from captum_heta.features import Features
+from captum_heta.inputs.offsets import token_spans
 from captum_heta.metrics import comprehensiveness, sufficiency
 from captum_heta.testing.architectures import tiny_model
-from captum_heta.text import token_spans
 
 BOTH = pytest.mark.parametrize("metric", [comprehensiveness, sufficiency])
 PROMPT = torch.tensor([[1, 2]])  # probability 0.9 of token 1, of one token 0.75, of none 0.5

@@ -3,8 +3,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from captum_heta.inputs.offsets import token_spans
 from captum_heta.metrics import aligned_words, paraphrase_consistency, word_scores
-from captum_heta.text import token_spans
 
 ACTIVE = "The cat chased the dog .".split()
 PASSIVE = 'the dog was "chased" by the Cat.'.split()

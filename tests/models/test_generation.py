@@ -6,7 +6,7 @@ from captum.attr import TextTokenInput
 
 from captum_heta import HETA, LLMTokenAttribution, compare
 from captum_heta.attr import TDD
-from captum_heta.inputs.tokens import TokenIdsInput
+from captum_heta.inputs import TextInput
 from captum_heta.models import GREEDY, generated
 from captum_heta.testing.architectures import tiny_model
 
@@ -43,7 +43,7 @@ def test_no_more_than_there_is_room_for(demo):
     most = model.config.max_position_embeddings
     ids = tokenizer.encode(long)[: most - 3]
     llm = LLMTokenAttribution(TDD(model), tokenizer)
-    inp = TokenIdsInput(ids, [True] * len(ids), tokenizer)
+    inp = TextInput(ids, tokenizer, skip_tokens=[])
     assert len(llm.attribute(inp, direction="forward").output_tokens) <= 4
 
 

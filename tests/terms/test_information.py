@@ -3,7 +3,7 @@ import torch
 
 from captum_heta.features import Features
 from captum_heta.models import Batch, CausalLM
-from captum_heta.terms import information
+from captum_heta.terms.information import information
 from captum_heta.testing.architectures import tiny_model
 
 

@@ -3,8 +3,7 @@ import torch
 from torch import nn
 
 from captum_heta.models import AttentionLayer
-from captum_heta.terms import semantic_flow
-from captum_heta.terms.semantic_flow import rollout
+from captum_heta.terms.semantic_flow import rollout, semantic_flow
 from captum_heta.testing.reference import naive_semantic_flow
 
 

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from captum_heta.demo import load_model
-from captum_heta.text import token_spans
+from captum_heta.inputs.offsets import token_spans
 from captum_heta.visualization import Piece, pieces
 from captum_heta.visualization.pieces import darkest, peak, strength
 

@@ -12,7 +12,7 @@ from matplotlib.colors import to_hex
 
 from captum_heta import HETA, LLMTokenAttribution
 from captum_heta.attr import HETATerms
-from captum_heta.text import token_spans
+from captum_heta.inputs.offsets import token_spans
 from captum_heta.visualization import plot_terms, plot_text
 
 pytestmark = pytest.mark.filterwarnings("error::UserWarning")

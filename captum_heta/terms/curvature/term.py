@@ -6,59 +6,17 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from captum_heta.checks import check_count, check_part, check_seed
 from captum_heta.features import Features
 from captum_heta.models import MEMORY_VARIABLE, Batch, Stage, Trace
+from captum_heta.options import CurvatureOptions
 from captum_heta.terms.curvature.estimators import draw_probes, exact_block_norms, factored_block_norms
 from captum_heta.terms.curvature.function import Varying
 from captum_heta.terms.curvature.layerwise import Chain
 from captum_heta.terms.curvature.low_rank import low_rank
 from captum_heta.terms.curvature.operators import Operator, gauss_newton, jacobian_transposed
 
-MODES = ("auto", "exact", "low_rank", "gauss_newton", "fisher")
-
 # The scores of some features.
 Estimates = Iterator[tuple[list[int], Tensor]]
-
-
-@dataclass(frozen=True)
-class CurvatureOptions:
-    """How `curvature` estimates.
-
-    Attributes:
-        mode: "exact", a Hessian product for each feature and probe; "low_rank", the eigenvectors of the Hessian from
-            ``rank`` products in each window; "gauss_newton", as "exact" with the Gauss-Newton matrix; "fisher", the
-            same matrix estimated from ``rank`` random combinations of score vectors; "auto", the one of "exact" and
-            "low_rank" that needs fewer products.
-        n_samples: Rademacher probes r.
-        rank: of "low_rank" and "fisher".
-        window: tokens that vary together in "low_rank"; None for all.
-        overlap: the share of a window that the next one covers too.
-        last_n_layers: differentiate the hidden states that enter the last so many layers; None for the embeddings.
-        seed: of the draws; the global random state is not touched.
-
-    Raises:
-        ValueError: naming the option that is outside its range.
-    """
-
-    mode: str = "auto"
-    n_samples: int = 10
-    rank: int = 64
-    window: int | None = 512
-    overlap: float = 0.5
-    last_n_layers: int | None = None
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if self.mode not in MODES:
-            raise ValueError(f"curvature must be one of {', '.join(MODES)}, got {self.mode!r}.")
-        check_count("n_samples", self.n_samples)
-        check_count("rank", self.rank)
-        for name in ("window", "last_n_layers"):
-            if getattr(self, name) is not None:
-                check_count(name, getattr(self, name))
-        check_part("overlap", self.overlap, "a window", zero=True)
-        check_seed(self.seed)
 
 
 def curvature(
@@ -128,7 +86,7 @@ class _Estimate:
         self.generator = torch.Generator(device="cpu").manual_seed(self.options.seed)
 
     def run(self) -> Estimates:
-        mode = self.options.mode
+        mode = self.options.curvature
         if mode == "auto":
             mode = "exact" if self._products_exact() <= self._products_low_rank() else "low_rank"
         return {

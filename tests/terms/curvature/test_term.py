@@ -5,13 +5,15 @@ import torch
 
 from captum_heta.features import Features
 from captum_heta.models import Batch, CausalLM
-from captum_heta.terms import CurvatureOptions, curvature
+from captum_heta.options import CurvatureOptions
+from captum_heta.terms.curvature import curvature
 from captum_heta.terms.curvature.estimators import draw_probes
 from captum_heta.testing import reference
 from captum_heta.testing.architectures import tiny_model
 
 FEATURES = Features(((0,), (1, 2), (3,), (5,)))
 TARGETS = [3, 4]
+ONE_PROBE = CurvatureOptions(curvature="exact", n_samples=1)
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +31,7 @@ def trace(model):
 def estimate(trace, mode, **changes):
     options = {"n_samples": 4, "rank": 16, "batch_size": 64, "progress": lambda done: None} | changes
     batch, progress = Batch(options.pop("batch_size")), options.pop("progress")
-    return curvature(trace, FEATURES, TARGETS, CurvatureOptions(mode=mode, **options), batch, progress)
+    return curvature(trace, FEATURES, TARGETS, CurvatureOptions(curvature=mode, **options), batch, progress)
 
 
 def drawn(trace, seed):
@@ -61,7 +63,7 @@ class TestEveryMode:
         assert sum(done) == len(TARGETS) * len(FEATURES)
 
     def test_no_feature_has_no_curvature(self, trace, mode):
-        empty = curvature(trace, Features(((), ())), TARGETS, CurvatureOptions(mode), Batch(4))
+        empty = curvature(trace, Features(((), ())), TARGETS, CurvatureOptions(curvature=mode), Batch(4))
         assert empty.tolist() == [[0, 0], [0, 0]]
 
 
@@ -153,7 +155,7 @@ def test_fisher_of_a_sure_model_needs_no_lucky_draw(model, trace):
     with lm.ready():
         confident = lm.trace(embeds, n_outputs=1)
         assert 0.99 < confident.log_probs[0, 3].exp() < 1
-        found = curvature(confident, FEATURES, [3], CurvatureOptions("fisher", n_samples=4), Batch(64))[0]
+        found = curvature(confident, FEATURES, [3], CurvatureOptions(curvature="fisher", n_samples=4), Batch(64))[0]
     expected = reference.dense_curvature(reference.dense_fisher(sure, embeds), FEATURES.groups, drawn(trace, seed=0))
     assert ((found - expected) / expected).abs().max() < 0.6
 
@@ -173,7 +175,9 @@ def test_float16_that_overflows_says_what_to_do():
         with pytest.raises(
             RuntimeError, match=r"GPT2LMHeadModel in torch.float16 are not finite. Load .* float32 or bfloat16"
         ):
-            curvature(trace, Features.of_tokens(range(3)), [0], CurvatureOptions("exact", n_samples=1), Batch(8))
+            curvature(
+                trace, Features.of_tokens(range(3)), [0], CurvatureOptions(curvature="exact", n_samples=1), Batch(8)
+            )
 
 
 def test_weights_with_nan_are_an_error():
@@ -183,12 +187,14 @@ def test_weights_with_nan_are_an_error():
         trace = lm.trace(lm.embed(torch.tensor([5, 6, 7])), n_outputs=1)
         model.model.norm.weight.data.fill_(torch.nan)
         with pytest.raises(RuntimeError, match=r"LlamaForCausalLM in torch.float32 are not finite. Check its weights"):
-            curvature(trace, Features.of_tokens(range(3)), [0], CurvatureOptions("exact", n_samples=1), Batch(8))
+            curvature(
+                trace, Features.of_tokens(range(3)), [0], CurvatureOptions(curvature="exact", n_samples=1), Batch(8)
+            )
 
 
 class TestJoint:
     def joint(self, trace, mode, **options):
-        options = CurvatureOptions(mode, **{"n_samples": 4, **options})
+        options = CurvatureOptions(curvature=mode, **{"n_samples": 4, **options})
         return curvature(trace, FEATURES, TARGETS, options, Batch(64), joint=True)
 
     def test_exact_is_of_the_sum_of_log_probabilities(self, model, trace):
@@ -219,7 +225,7 @@ class TestJoint:
         lm = CausalLM(model)
         with lm.ready():
             trace = lm.trace(lm.embed(torch.tensor([5, 6, 7, 8, 9, 10])), n_outputs=1)
-            options = CurvatureOptions(mode, n_samples=2)
+            options = CurvatureOptions(curvature=mode, n_samples=2)
             alone, together = (
                 curvature(trace, FEATURES, [3], options, Batch(64), joint=joint) for joint in (False, True)
             )

@@ -1,6 +1,6 @@
 import pytest
 
-from captum_heta.inputs.tokens import encoded, place_of, reaching_back
+from captum_heta.inputs.offsets import encoded, place_of, reaching_back
 
 
 def test_reaching_back_takes_the_white_space_that_was_left_out():

@@ -6,7 +6,9 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, 
 from transformers import ByT5Tokenizer, PreTrainedTokenizerFast
 
 from captum_heta.demo import load_model
-from captum_heta.text import sentence_spans, spans_of_ids, token_spans, value_spans
+from captum_heta.inputs.markers import value_spans
+from captum_heta.inputs.offsets import spans_of_ids, token_spans
+from captum_heta.spans import sentence_spans
 
 FAST = load_model()[1]
 SLOW = ByT5Tokenizer()  # in Python, one token a byte, and no offsets

@@ -1,0 +1,43 @@
+"""Characters [start, end) of a text, and those of its sentences."""
+
+import re
+from itertools import pairwise
+
+Span = tuple[int, int]
+
+_END = re.compile(r"[.!?][\"'\u201d\u2019)\]]*\s+|[\u3002\uff01\uff1f]\s*|\n\s*")
+
+# Full stops of initials (J. C.), of U.S. and of titles end no sentence; that of No. does unless a number follows.
+_ABBREVIATION = re.compile(
+    r"(?:^|[\s(\"\u201c])(?:(?:e\.g|i\.e)\.|(?P<initials>(?:[^\W\d_]\.)+)|(?:Adm|Capt|Col|Dr|Gen|Gov|Hon|Jr|Lt|Maj|Mr|Mrs|Ms|Prof|Rev|Sen|Sgt|Sr|St"
+    r"|ca|cf|vs)\.)\s+$"
+)
+_NUMBER = re.compile(r"(?:^|[\s(\"\u201c])No\.\s+$")
+_LONGEST = 20  # characters of an abbreviation, with what is before and after it
+
+
+def sentence_spans(text: str) -> list[Span]:
+    """The characters [start, end) of each sentence, with the white space after it.
+
+    A sentence ends at a full stop, a question or an exclamation mark before white space, and at the end of a line. The
+    full stop of an abbreviation ends none.
+
+    >>> text = "Mr. Lee left. Why?"
+    >>> [text[start:end] for start, end in sentence_spans(text)]
+    ['Mr. Lee left. ', 'Why?']
+    """
+    ends = (match.end() for match in _END.finditer(text) if not _inside(text, match))
+    cuts = [0, *ends, len(text)]
+    return [(start, end) for start, end in pairwise(cuts) if text[start:end].strip()]
+
+
+def _inside(text: str, match: re.Match[str]) -> bool:
+    """Whether what looks like the end of a sentence is an abbreviation inside it."""
+    if match[0][0] != "." or "\n" in match[0] or match.end() == len(text):
+        return False
+    before = text[max(0, match.end() - _LONGEST) : match.end()]
+    found = _ABBREVIATION.search(before)
+    if found:
+        initials = found["initials"] or "C."
+        return len(initials) == 2 or initials.isupper()  # not p.m.
+    return bool(_NUMBER.search(before)) and text[match.end()].isdigit()
