@@ -1,8 +1,13 @@
 """HETA (Hessian-Enhanced Token Attribution) for Captum."""
 
-from captum_heta.attr import HETA, HETATerms, LLMTokenAttribution, LLMTokenAttributionResult
-from captum_heta.comparison import Comparison, compare
-from captum_heta.inputs import ChatInput, DocumentsInput
+from typing import TYPE_CHECKING
+
+from captum_heta._lazy import lazy
+
+if TYPE_CHECKING:
+    from captum_heta.attr import HETA, HETATerms, LLMTokenAttribution, LLMTokenAttributionResult
+    from captum_heta.comparison import Comparison, compare
+    from captum_heta.inputs import ChatInput, DocumentsInput, TextInput
 
 __all__ = [
     "HETA",
@@ -12,8 +17,19 @@ __all__ = [
     "HETATerms",
     "LLMTokenAttribution",
     "LLMTokenAttributionResult",
+    "TextInput",
     "__version__",
     "compare",
 ]
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
+
+# torch and Captum take seconds, which the help of the command line does without
+__getattr__, __dir__ = lazy(
+    __name__,
+    {
+        **dict.fromkeys(("HETA", "HETATerms", "LLMTokenAttribution", "LLMTokenAttributionResult"), "captum_heta.attr"),
+        **dict.fromkeys(("Comparison", "compare"), "captum_heta.comparison"),
+        **dict.fromkeys(("ChatInput", "DocumentsInput", "TextInput"), "captum_heta.inputs"),
+    },
+)

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from captum_heta.features import Features
-from captum_heta.models import Batch, CausalLM
-from captum_heta.models.families import attention_candidates, decoder_layers
+from captum_heta.models import Batch, CausalLM, trace_of
+from captum_heta.models.families import decoder_layers
 from captum_heta.options import CurvatureOptions
 from captum_heta.terms.curvature import curvature
 from captum_heta.terms.curvature.estimators import draw_probes
@@ -33,7 +33,7 @@ def case(request):
     lm = CausalLM(tiny_model(request.param).double())
     embeds = lm.embed(torch.cat([ids, outputs[:-1]]))
     with lm.ready():
-        trace = lm.trace(embeds, OUTPUTS)
+        trace = trace_of(lm, embeds, OUTPUTS)
         # the reference gets a model of its own, which keeps transformers' default attention
         yield SimpleNamespace(lm=lm, trace=trace, outputs=outputs, plain=tiny_model(request.param).double())
 
@@ -70,7 +70,7 @@ def test_gate_equals_triple_loop(case):
 
 def test_trace_in_pieces_is_the_same(case, monkeypatch):
     monkeypatch.setattr("captum_heta.models.causal_lm.query_rows", lambda *_: 4)
-    pieces = case.lm.trace(case.trace.embeds, OUTPUTS)
+    pieces = trace_of(case.lm, case.trace.embeds, OUTPUTS)
     assert [start for start, _ in pieces.layers[0].weights()] == [0, 4, 8]
     assert relative_error(pieces.log_probs, case.trace.log_probs) < TOLERANCE
     flow = semantic_flow(pieces.layers, pieces.output_positions)
@@ -104,7 +104,7 @@ def test_other_modes_equal_dense_matrices(case, mode):
     everything = embeds.numel()
     features = Features(tuple((token,) for token in range(LENGTH)))
     options = CurvatureOptions(curvature=mode, n_samples=SAMPLES, rank=everything)
-    trace = case.lm.trace(embeds, 1)
+    trace = trace_of(case.lm, embeds, 1)
     found = curvature(trace, features, [target], options, Batch(64))[0]
     if mode == "low_rank":
         matrix = reference.dense_hessian(case.plain, embeds, target)
@@ -119,8 +119,7 @@ def test_last_layers_equal_the_dense_hessian_of_their_inputs(case, last):
     embeds, target = case.trace.embeds[:LENGTH], int(case.outputs[0])
     options = CurvatureOptions(curvature="exact", n_samples=SAMPLES, last_n_layers=last)
     found = curvature(case.trace, Features.of_tokens(range(LENGTH)), [target] * OUTPUTS, options, Batch(64))[0]
-    attention = {layer: some[0] for layer, some in attention_candidates(case.plain).items()}
-    layer = decoder_layers(case.plain, attention)[2 - last]
+    layer = decoder_layers(case.plain, 2)[2 - last]
     matrix = reference.dense_hessian_entering(case.plain, layer, embeds, target)
     width = matrix.shape[1]
     probes = draw_probes(

@@ -147,6 +147,6 @@ class TestBaselines:
 
 
 def test_errors_come_before_any_work(heta, monkeypatch):
-    monkeypatch.setattr(heta._lm, "trace", lambda *_: pytest.fail("the model ran"))
+    monkeypatch.setattr("captum_heta.attr.heta.trace_of", lambda *_: pytest.fail("the model ran"))
     with pytest.raises(ValueError, match="baselines"):
         attribute(heta, baselines="black")

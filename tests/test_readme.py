@@ -1,4 +1,4 @@
-"""What the README and the tutorials show runs, and prints what the README says it does."""
+"""What the README, the pages and the tutorials show runs, and prints what they say it does."""
 
 import re
 import runpy
@@ -7,21 +7,36 @@ from pathlib import Path
 
 import matplotlib as mpl
 import pytest
+from matplotlib import pyplot as plt
 
+from captum_heta.cli import app
 from captum_heta.demo import load_model
 from captum_heta.methods import METHODS
 from captum_heta.testing.architectures import CONFIGS
 
 ROOT = Path(__file__).parent.parent
+DOCS = ROOT / "tutorials" / "docs"
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = {file.name: file.read_text(encoding="utf-8") for file in sorted(DOCS.glob("*.md"))}
+TEXTS = {"README.md": README, "CONTRIBUTING.md": (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")} | PAGES
+
+
+def python_of(text):
+    return re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    mpl.use("Agg")
+    monkeypatch.chdir(tmp_path)
+    yield tmp_path
+    plt.close("all")
 
 
 @pytest.mark.filterwarnings("ignore:.*non-interactive.*:UserWarning")
-def test_python_of_the_readme_runs(tmp_path, monkeypatch):
-    mpl.use("Agg")
-    monkeypatch.chdir(tmp_path)
-    blocks = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
-    assert len(blocks) == 5
+def test_python_of_the_readme_runs(folder):
+    blocks = python_of(README)
+    assert len(blocks) == 3
     names = {}
     for block in blocks:  # each goes on from the one before
         exec(block, names)
@@ -29,29 +44,76 @@ def test_python_of_the_readme_runs(tmp_path, monkeypatch):
     answer = names["tokenizer"].decode(names["ids"][0, names["scores"][0].argmax()])
     assert answer.strip() == "Oslo"
     assert not names["found"].failures
-    by_document = names["inp"].by_document(names["result"].seq_attr)
-    assert by_document["register"] > by_document["menu"]
-    assert (tmp_path / "found.json").exists()
+
+
+@pytest.mark.filterwarnings("ignore:.*non-interactive.*:UserWarning")
+@pytest.mark.parametrize("page", [name for name, text in PAGES.items() if python_of(text)])
+def test_python_of_a_page_runs(page, folder):
+    names = {}
+    for block in python_of(PAGES[page]):
+        exec(block, names)
+
+
+def test_readme_is_short():
+    assert len(README.splitlines()) <= 150
 
 
 def test_table_of_methods_has_all_that_the_command_knows():
-    table = README[README.index("| name | method |") : README.index("Any function of prompt and target")]
-    assert set(METHODS) <= set(re.findall(r"`([a-z_]+)`", table))
+    text = PAGES["methods.md"]
+    tables = text[text.index("| name | method |") : text.index("Any function of prompt and target")]
+    assert set(METHODS) == set(re.findall(r"`([a-z_]+)`", tables)) - {"alternatives"}
+
+
+def test_reference_has_all_methods():
+    text = (DOCS / "api" / "methods.md").read_text(encoding="utf-8")
+    here = [
+        method.name for method in METHODS.values() if method.module.startswith("captum_heta") and method.name != "HETA"
+    ]
+    assert set(here) <= set(re.findall(r"autoclass:: (\w+)", text))
 
 
 def test_table_of_models_is_the_tested_ones():
-    table = README[README.index("| architecture |") : README.index("Others are not taken on trust")]
+    text = PAGES["models.md"]
+    table = text[text.index("| architecture |") : text.index("Others are not taken on trust")]
     assert set(re.findall(r"`([a-z0-9_]+)`", table)) - {"model_type"} == set(CONFIGS)
 
 
-def test_links_lead_somewhere():
-    for link in re.findall(r"\]\(((?!http)[^)]+)\)", README):
-        assert (ROOT / link).exists(), link
+def test_rows_of_the_readme_are_those_of_the_page():
+    rows = [
+        line.split("|")[2:] for line in README.splitlines() if line.startswith(("| HETA", "| Int", "| Feat", "| ran"))
+    ]
+    assert len(rows) == 6
+    whole = [line.split("|")[2:] for line in PAGES["evidence.md"].splitlines()]
+    assert all(row in whole for row in rows)
 
 
-def test_commands_of_the_readme_exist():
-    for module in re.findall(r"python -m (captum_heta[\w.]+)", README + (ROOT / "CONTRIBUTING.md").read_text()):
-        assert (ROOT / (module.replace(".", "/") + ".py")).exists()
+@pytest.mark.parametrize("name", TEXTS)
+def test_links_lead_somewhere(name):
+    folder = DOCS if name in PAGES else ROOT
+    for link in re.findall(r"\]\(((?!http)[^)]+)\)", TEXTS[name]):
+        copied = link.replace("notebooks/", "../")  # as conf.py has them
+        assert (folder / link).exists() or (folder / copied).exists(), link
+
+
+def test_every_page_is_in_the_contents():
+    contents = re.findall(r"```{toctree}\n(.*?)```", PAGES["index.md"], flags=re.DOTALL)
+    listed = {line for part in contents for line in part.splitlines() if re.fullmatch(r"[\w/]+", line)}
+    assert listed == {name.removesuffix(".md") for name in PAGES if name != "index.md"} | {"api/index"}
+
+
+def test_pages_name_all_notebooks():
+    notebooks = {file.stem for file in DOCS.parent.glob("*.ipynb")}
+    assert set(re.findall(r"<notebooks/(\w+)>", PAGES["notebooks.md"])) == notebooks
+    assert set(re.findall(r"\(tutorials/(\w+)\.ipynb\)", README)) == notebooks
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_commands_exist(name):
+    for module in re.findall(r"python -m (captum_heta[\w.]+)", TEXTS[name]):
+        assert (ROOT / (module.replace(".", "/") + ".py")).exists(), module
+    known = {command.callback.__name__ for command in app.registered_commands}
+    for command in re.findall(r"captum-heta ([a-z]+) ", TEXTS[name]):
+        assert command in known, command
 
 
 def test_tutorial_makes_the_picture(tmp_path, monkeypatch, capsys):

@@ -20,7 +20,7 @@ from rich.terminal_theme import DEFAULT_TERMINAL_THEME
 from captum_heta import HETA, LLMTokenAttribution
 from captum_heta.demo import examples, load_model
 from captum_heta.inputs.offsets import token_spans
-from captum_heta.terminal import shaded
+from captum_heta.visualization.terminal import shaded
 
 model, tokenizer = load_model()
 embeddings = model.get_input_embeddings()

@@ -16,27 +16,27 @@ _PATIENCE = 2.0  # seconds
 
 
 @contextmanager
-def told_to_end() -> Iterator[threading.Event]:
+def termination() -> Iterator[threading.Event]:
     """An event that a signal to end sets within this context, in the place of what it does elsewhere."""
-    told = threading.Event()
+    terminated = threading.Event()
     numbers = [getattr(signal, name) for name in _SIGNALS if hasattr(signal, name)]
-    before = {number: signal.signal(number, lambda *_: told.set()) for number in numbers}
+    before = {number: signal.signal(number, lambda *_: terminated.set()) for number in numbers}
     try:
-        yield told
+        yield terminated
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
 
 
-def served_until(told: threading.Event, page: Any, runs: Runs) -> bool:
-    """Wait until ``told``, end what runs and close the page. Returns whether nothing runs any more.
+def served_until(terminated: threading.Event, page: Any, runs: Runs) -> bool:
+    """Wait until ``terminated``, end what runs and close the page. Returns whether nothing runs any more.
 
     Args:
-        told: from `told_to_end`.
+        terminated: from `termination`.
         page: a `gradio.Blocks` that is served.
         runs: of its model.
     """
-    while page.is_running and not told.wait(0.2):  # in steps, as Windows does not interrupt a wait
+    while page.is_running and not terminated.wait(0.2):  # in steps, as Windows does not interrupt a wait
         pass
     done = runs.end(_PATIENCE)
     page.close(verbose=False)

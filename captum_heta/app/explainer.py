@@ -15,7 +15,8 @@ from captum_heta.inputs.target import next_token, target_ids
 from captum_heta.methods import METHODS, named_methods
 from captum_heta.models import GREEDY, LanguageModel, generated
 from captum_heta.options import CURVATURE_MODES
-from captum_heta.terminal import visible
+from captum_heta.tokenizers import Tokenizer
+from captum_heta.visualization.signs import label
 
 # Each token of an output is explained by itself, so that many take long.
 MOST_OUTPUTS = 50
@@ -56,7 +57,7 @@ class Explainer:
         ValueError: unless max_tokens is a whole number of at least 1.
     """
 
-    def __init__(self, model: Any, tokenizer: Any, max_tokens: int = 512) -> None:
+    def __init__(self, model: Any, tokenizer: Tokenizer, max_tokens: int = 512) -> None:
         self._max_tokens = check_count("max_tokens", max_tokens)
         self.model, self.tokenizer = model, tokenizer
         self.runs = Runs()
@@ -167,12 +168,7 @@ class Explainer:
 
     def label(self, token: int) -> str:
         """A token as text on one line, with signs for its white space."""
-        text = visible(self.tokenizer.decode([token]))
-        return (
-            text.replace(" ", "\N{OPEN BOX}")
-            .replace("\n", "\N{RETURN SYMBOL}")
-            .replace("\t", "\N{RIGHTWARDS ARROW TO BAR}")
-        )
+        return label(self.tokenizer.decode([token]))
 
 
 def output_of(

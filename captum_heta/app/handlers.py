@@ -9,7 +9,7 @@ from typing import Any
 import gradio as gr
 
 from captum_heta.app.explainer import Choices, Explainer, output_of
-from captum_heta.app.results import HINT, results, told
+from captum_heta.app.results import HINT, message_html, results
 from captum_heta.app.runs import Stopped
 from captum_heta.files import write_whole
 
@@ -39,9 +39,9 @@ class Handlers:
             with self._explainer.runs.run(request.session_hash):
                 found = self._explainer.choices(prompt)
         except Stopped:
-            return *self.clear(), told(_STOPPED)
+            return *self.clear(), message_html(_STOPPED)
         except Exception as error:  # of whatever kind
-            return *self.clear(), told(_sentence(error))
+            return *self.clear(), message_html(_sentence(error))
         label = self._explainer.label
         likeliest = [(f"{label(token)} {_percent(probability)}", token) for token, probability in found.likeliest]
         steps = [(label(token), step) for step, token in enumerate(found.continuation)]
@@ -69,7 +69,7 @@ class Handlers:
 
     def stop(self, request: gr.Request) -> Any:
         """A message in the place of the results, if something ran for this session; it then ends."""
-        return told(_STOPPED) if self._explainer.runs.stop(request.session_hash) else gr.skip()
+        return message_html(_STOPPED) if self._explainer.runs.stop(request.session_hash) else gr.skip()
 
     def explain(
         self,
@@ -128,7 +128,7 @@ def forget(session: str | None) -> None:
 
 def _nothing(message: str) -> tuple[Any, ...]:
     """A message in the place of the results, and no files."""
-    return told(message), gr.DownloadButton(visible=False), gr.DownloadButton(visible=False)
+    return message_html(message), gr.DownloadButton(visible=False), gr.DownloadButton(visible=False)
 
 
 def _percent(probability: float) -> str:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from captum_heta.attr.base import OutputAttributions, Task, TokenAttribution, attributions
-from captum_heta.models import CausalLM, Trace
+from captum_heta.models import CausalLM, Trace, trace_of
 from captum_heta.options import Options
 from captum_heta.terms.semantic_flow import attention_rollout, last_attention
 
@@ -30,7 +30,7 @@ class _AttentionAttribution(TokenAttribution[Options]):
         scores, log_probs = [], []
         for some in lm.alike(n, len(task.outputs)):
             ids = torch.cat([task.input_ids, task.outputs[: some.stop - 1]])
-            trace = lm.trace(lm.embed(ids), len(some), per_layer=lm.per_layer(ids))
+            trace = trace_of(lm, lm.embed(ids), len(some), per_layer=lm.per_layer(ids))
             scores.append(self._attention(trace)[:, :n])
             log_probs.append(trace.log_probs)
         return attributions(torch.cat(scores), task.features, torch.cat(log_probs), task.outputs)

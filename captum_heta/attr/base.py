@@ -1,9 +1,10 @@
 """What every attribution method of this package is: its batches, checks, trials, progress and the model's lock."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, fields, replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, TypeVar, get_args, overload
 
 import torch
@@ -28,11 +29,13 @@ class OutputAttributions(NamedTuple):
         scores: (K, F), or (1, F) for the outputs together; float32.
         log_probs: (K,), of each output given the prompt and the outputs before it.
         terms: a named tuple of tensors of the shape of ``scores`` that they are made of, or None.
+        about: what a method says of how it found them, such as the mode that it chose; of JSON's types.
     """
 
     scores: Tensor
     log_probs: Tensor
     terms: Any = None
+    about: Mapping[str, Any] = MappingProxyType({})
 
 
 @dataclass(frozen=True, eq=False)
@@ -216,7 +219,7 @@ class TokenAttribution(Attribution, ABC, Generic[OptionsT]):
                 f"The scores of {self.get_name()} on {type(self.model).__name__} are not finite: check the model's "
                 "weights for NaN and infinities, or load it in float32."
             )
-        return OutputAttributions(scores, found.log_probs.float(), found.terms)
+        return OutputAttributions(scores, found.log_probs.float(), found.terms, found.about)
 
     @abstractmethod
     def _scores(self, task: Task, options: OptionsT) -> OutputAttributions:

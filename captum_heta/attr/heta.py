@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from captum_heta.attr.base import OutputAttributions, Task, TokenAttribution
-from captum_heta.models import CausalLM
+from captum_heta.models import CausalLM, trace_of
 from captum_heta.options import CurvatureOptions, HETAOptions
 from captum_heta.prompts import baseline_embeddings, baseline_ids, baselines_of_row, check_predictions
-from captum_heta.terms.curvature import check_gradients, check_second_derivatives, curvature
+from captum_heta.terms.curvature import check_gradients, check_second_derivatives, curvature, effort
 from captum_heta.terms.information import information
 from captum_heta.terms.semantic_flow import semantic_flow
 
@@ -58,8 +58,9 @@ class HETA(TokenAttribution[HETAOptions]):
 
     Example::
 
-        >>> heta = HETA(model)
-        >>> scores = heta.attribute(input_ids, target=token_id)  # (B, n)
+        >>> scores, terms = HETA(model).attribute(input_ids, return_terms=True)
+        >>> scores.shape == terms.curvature.shape == input_ids.shape  # (B, n)
+        True
     """
 
     terms_type: ClassVar[type | None] = HETATerms
@@ -116,9 +117,12 @@ class HETA(TokenAttribution[HETAOptions]):
             )
         parts = [self._scores_alike(task, some, options) for some in alike]
         terms = HETATerms(*(torch.cat(columns) for columns in zip(*(part.terms for part in parts), strict=True)))
-        return OutputAttributions(
-            terms.combine(options.beta, options.gamma), torch.cat([part.log_probs for part in parts]), terms
-        )
+        about = {
+            "curvature": parts[0].about["curvature"],
+            "products": sum(part.about["products"] for part in parts),
+        }
+        log_probs = torch.cat([part.log_probs for part in parts])
+        return OutputAttributions(terms.combine(options.beta, options.gamma), log_probs, terms, about)
 
     def _scores_alike(self, task: Task, some: range, options: HETAOptions) -> OutputAttributions:
         """The terms of neighbouring outputs that the model all reads in one way; one row without ``per_token``."""
@@ -137,7 +141,7 @@ class HETA(TokenAttribution[HETAOptions]):
         if positions is not None:
             later = positions[-1] + torch.arange(1, len(whole) - len(ids) + 1, device=ids.device)
             positions = torch.cat([positions, later])
-        trace = lm.trace(embeds, len(outputs), position_ids=positions, per_layer=per_layer)
+        trace = trace_of(lm, embeds, len(outputs), position_ids=positions, per_layer=per_layer)
         check_predictions(lm, trace.log_probs, outputs)
         copies = self._batch(options, len(embeds), len(outputs))
         products = self._batch(options, len(embeds), 1, products=True)
@@ -150,7 +154,10 @@ class HETA(TokenAttribution[HETAOptions]):
             for estimator in _fresh_draws(options, task.num_trials)
         ]
         terms = HETATerms(flow.float(), torch.stack(curved).mean(0).float(), lost.float())
-        return OutputAttributions(flow, trace.log_probs.gather(1, outputs[:, None])[:, 0], terms)
+        together = [range(len(outputs))] if joint else [range(k, k + 1) for k in range(len(outputs))]
+        efforts = [effort(trace, features, options, some) for some in together]
+        about = {"curvature": efforts[0][0], "products": task.num_trials * sum(products for _, products in efforts)}
+        return OutputAttributions(flow, trace.log_probs.gather(1, outputs[:, None])[:, 0], terms, about)
 
     def _test_derivatives(self, mode: str) -> None:
         if not self._gradients_tested:

@@ -1,6 +1,7 @@
 """Captum's LLM interface for the methods of this package."""
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -14,6 +15,8 @@ from captum_heta.features import Features
 from captum_heta.inputs import LocatedInput
 from captum_heta.inputs.offsets import NO_OFFSETS
 from captum_heta.inputs.target import generated_answer, target_ids
+from captum_heta.provenance import now, of_model, versions
+from captum_heta.tokenizers import Tokenizer
 
 
 class LLMTokenAttribution(LLMAttribution):
@@ -29,15 +32,18 @@ class LLMTokenAttribution(LLMAttribution):
     Example::
 
         >>> llm_attr = LLMTokenAttribution(HETA(model), tokenizer)
-        >>> result = llm_attr.attribute(TextTokenInput(prompt, tokenizer), target=" Paris")
-        >>> result.plot_token_attr(show=True)
+        >>> inp = TextInput("Anna lives in Rome. Question: Where does Anna live? Answer:", tokenizer)
+        >>> result = llm_attr.attribute(inp, target="Rome")
+        >>> result.pieces[result.seq_attr.argmax()]
+        ' Rome'
+        >>> figure, axes = result.plot_text()
     """
 
     SUPPORTED_METHODS = (TokenAttribution,)
     SUPPORTED_PER_TOKEN_ATTR_METHODS = (TokenAttribution,)
     SUPPORTED_INPUTS = (TextTemplateInput, TextTokenInput)
 
-    def __init__(self, attr_method: TokenAttribution, tokenizer: Any, attr_target: str = "log_prob") -> None:
+    def __init__(self, attr_method: TokenAttribution, tokenizer: Tokenizer, attr_target: str = "log_prob") -> None:
         if not isinstance(attr_method, TokenAttribution):
             raise TypeError(
                 f"LLMTokenAttribution wraps methods of captum_heta, got {type(attr_method).__name__}; Captum's own "
@@ -99,9 +105,11 @@ class LLMTokenAttribution(LLMAttribution):
             mask = prompt.sentence_mask()
         features, spread = self._grouped(prompt.features, mask)
         ids = torch.tensor(prompt.ids, device=self.device)
+        start = time.perf_counter()
         result = self.attr_method.attribute_outputs(
             ids, outputs, features, num_trials=num_trials, per_token=per_token, **kwargs
         )
+        seconds = time.perf_counter() - start
         probs = result.log_probs.exp()
         if _inspect_forward is not None:
             texts = self.tokenizer.decode(ids), self.tokenizer.decode(outputs)
@@ -119,7 +127,31 @@ class LLMTokenAttribution(LLMAttribution):
             output_tokens=self._labels(outputs),
             inp=inp,
             terms=None if result.terms is None else type(result.terms)(*map(formatted, result.terms)),
+            method=self.attr_method.get_name(),
+            target=self.tokenizer.decode(outputs),
+            located=prompt,
+            provenance=self._provenance(kwargs | {"num_trials": num_trials}, result.about, seconds),
         )
+
+    def _provenance(self, options: Mapping[str, Any], about: Mapping[str, Any], seconds: float) -> dict[str, Any]:
+        """How the numbers of a call were made."""
+        method = self.attr_method
+        chosen = {name: value for name, value in options.items() if name != "show_progress"}
+        given = {
+            name: value if isinstance(value, str | int | float | None) else repr(value)
+            for name, value in chosen.items()
+        }
+        if method.draws():
+            given.setdefault("seed", 0)
+        return {
+            "method": method.get_name(),
+            **about,
+            "options": given,
+            **of_model(method.model),
+            "versions": versions(),
+            "date": now(),
+            "seconds": round(seconds, 3),
+        }
 
     def _outputs(self, prompt: LocatedInput, target: Any, gen_args: dict[str, Any] | None) -> Tensor:
         if target is not None and gen_args is not None:

@@ -40,7 +40,9 @@ class NormXLogit(TokenAttribution[NormXLogitOptions]):
 
     Example::
 
-        >>> scores = NormXLogit(model).attribute(input_ids)  # (B, n)
+        >>> scores = NormXLogit(model).attribute(input_ids)
+        >>> scores.shape == input_ids.shape  # (B, n)
+        True
     """
 
     def _view(self, model: Any) -> LanguageModel:

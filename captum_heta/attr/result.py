@@ -1,32 +1,242 @@
-"""What `captum_heta.LLMTokenAttribution` gives: Captum's result, and more."""
+"""What `captum_heta.LLMTokenAttribution` gives: Captum's result as a thing that one can look at and keep."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
 from captum.attr import LLMAttributionResult
+from torch import Tensor
+
+from captum_heta.files import write_whole
+from captum_heta.inputs import LocatedInput
+from captum_heta.spans import Span
+from captum_heta.visualization.signs import label
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from pandas import DataFrame
 
 
 class LLMTokenAttributionResult(LLMAttributionResult):
-    """Captum's result with the terms that the scores are made of.
+    """Captum's result, which also knows its prompt, its target and how it was made.
+
+    F are the features of the prompt, K the output tokens. In a notebook it shows the prompt in colours.
+
+    Args:
+        terms: as the attribute.
+        method: as the attribute.
+        target: as the attribute.
+        located: the prompt; of a result that was loaded, its parts by themselves.
+        prompt: the text.
+        places: the characters of each feature.
+        groups: as the attribute.
+        provenance: as the attribute.
+        **kwargs: those of `captum.attr.LLMAttributionResult`.
 
     Attributes:
-        terms: for HETA a named tuple of semantic_flow, curvature and information, each
-            (n_output_tokens, n_features), or (1, n_features) without ``per_token``; None for methods that have no
-            terms.
+        terms: for HETA a named tuple of semantic_flow, curvature and information, each (K, F), or (1, F) without
+            ``per_token``; None for methods that have no terms.
+        method: the name of the method.
+        target: the explained text.
+        groups: the name of the document or the message of each feature; None for an input without such parts.
+        provenance: how the numbers were made: model, mode that ran, products, options, versions, date, seconds.
     """
 
-    def __init__(self, *, terms: Any = None, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *,
+        terms: Any = None,
+        method: str = "",
+        target: str = "",
+        located: LocatedInput | None = None,
+        prompt: str | None = None,
+        places: list[list[Span]] | None = None,
+        groups: list[str] | None = None,
+        provenance: Mapping[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
-        self.terms = terms
+        self.terms, self.method = terms, method
+        self.target = target or "".join(self.output_tokens)
+        self.groups = groups if located is None else located.groups
+        self.provenance: dict[str, Any] = dict(provenance or {})
+        self._located, self._prompt, self._places = located, prompt, places
+
+    @property
+    def prompt(self) -> str:
+        """The text.
+
+        Raises:
+            ValueError: if the result was made without one, and as `places` does.
+        """
+        return self._needed(self._prompt if self._located is None else self._located.text)
+
+    @property
+    def places(self) -> list[list[Span]]:
+        """The characters [start, end) of each feature in the prompt; a template's value may be there several times.
+
+        Raises:
+            ValueError: if the result was made without a prompt, or its tokenizer does not say where its tokens are.
+        """
+        return self._needed(self._places if self._located is None else self._located.places)
+
+    @property
+    def spans(self) -> list[Span]:
+        """The places of all features, one after the other."""
+        return [span for spans in self.places for span in spans]
+
+    @cached_property
+    def pieces(self) -> list[str]:
+        """The text of each feature; Captum's label where it has none of its own."""
+        texts = ["".join(self.prompt[start:end] for start, end in spans[:1]) for spans in self.places]
+        return [text or label for text, label in zip(texts, self.input_tokens, strict=True)]
+
+    def spread(self, scores: Sequence[float]) -> list[float]:
+        """Scores of the features as those of `spans`."""
+        return [score for score, spans in zip(scores, self.places, strict=True) for _ in spans]
+
+    @property
+    def rows(self) -> Tensor:
+        """The scores of each output token, (K, F); (1, F) for a method that explains the output as a whole."""
+        return self.seq_attr[None] if self.token_attr is None else self.token_attr
+
+    @property
+    def shares(self) -> Tensor:
+        """Each output token's scores over the sum of their magnitudes, (K, F); (1, F) for an output as a whole.
+
+        So that a token that the model found unlikely does not drown the others. A row of zeros stays so.
+        """
+        rows = self.rows.double()
+        return (rows / rows.abs().sum(1, keepdim=True).clamp(min=torch.finfo(torch.float32).tiny)).float()
+
+    @property
+    def output_labels(self) -> list[str]:
+        """Each output token as text, with signs for white space, and how likely the model found it."""
+        if self.output_probs is None:
+            return [label(token) for token in self.output_tokens]
+        pairs = zip(self.output_tokens, self.output_probs.tolist(), strict=True)
+        return [f"{label(token)} ({_percent(probability)})" for token, probability in pairs]
+
+    def by_group(self) -> dict[str, float]:
+        """The share of each document or message in the output, mean over its tokens.
+
+        Raises:
+            ValueError: for an input without such parts.
+        """
+        if self.groups is None:
+            raise ValueError("The input has no documents or messages: use a DocumentsInput or a ChatInput.")
+        sums = dict.fromkeys(self.groups, 0.0)
+        for name, share in zip(self.groups, self.shares.mean(0).tolist(), strict=True):
+            sums[name] += share
+        return sums
 
     @property
     def seq_attr_dict(self) -> dict[str, float]:
         """The score of each feature by its label; of labels that are the same, all but the first have a number."""
         return dict(zip(_distinct(self.input_tokens), self.seq_attr.tolist(), strict=True))
+
+    def to_dataframe(self, shares: bool = False) -> "DataFrame":
+        """A row a feature; columns for its text, its group, its score for the whole output and for each output token.
+
+        Args:
+            shares: `shares` in the place of scores.
+
+        Raises:
+            ImportError: without pandas.
+        """
+        try:
+            import pandas
+        except ImportError as error:
+            raise ImportError("to_dataframe needs pandas: pip install 'captum-heta[compare]'.") from error
+        rows = self.shares if shares else self.rows
+        columns: dict[str, Any] = {"feature": self.pieces if self.has_prompt else self.input_tokens}
+        if self.groups is not None:
+            columns["group"] = self.groups
+        columns["all"] = (rows.mean(0) if shares else self.seq_attr).tolist()
+        if self.token_attr is not None and len(rows) > 1:
+            columns |= dict(zip(_distinct(self.output_tokens), rows.tolist(), strict=True))
+        return pandas.DataFrame(columns)
+
+    def to_html(self, shares: bool = False) -> str:
+        """One self-contained page: the shaded prompt for the output and for each of its tokens; no script, no network.
+
+        Args:
+            shares: colour the whole output by the mean of `shares`, and not by the sum of the scores.
+        """
+        from captum_heta.attr.result_view import view_of
+        from captum_heta.visualization.html import page
+
+        return page(view_of(self, shares))
+
+    def _repr_html_(self) -> str | None:
+        if not self.has_prompt:
+            return None
+        from captum_heta.attr.result_view import NOTEBOOK_ROWS, view_of
+        from captum_heta.visualization.html import fragment
+
+        return fragment(view_of(self, most=NOTEBOOK_ROWS))
+
+    def plot_text(self, shares: bool = False, **kwargs: Any) -> "tuple[Figure, Axes]":
+        """The shaded prompt, for the whole output and below it for each of its tokens.
+
+        Args:
+            shares: as in `to_html`.
+            **kwargs: those of `captum_heta.visualization.plot_text`.
+        """
+        from captum_heta.visualization import plot_text
+
+        rows = {name: self.spread(scores) for name, scores in self.titled_rows(shares)}
+        kwargs.setdefault("title", f"Why {self.target!r}?")
+        return plot_text(rows, self.prompt, self.spans, **kwargs)
+
+    def plot_terms(self, **kwargs: Any) -> "tuple[Figure, Axes]":
+        """HETA's scores and its three terms; ``kwargs`` are those of `captum_heta.visualization.plot_terms`."""
+        from captum_heta.visualization import plot_terms
+
+        return plot_terms(self, self.prompt, self.spans, **kwargs)
+
+    def plot_heat_map(self, shares: bool = False, **kwargs: Any) -> "tuple[Figure, Axes]":
+        """Features by output tokens; ``kwargs`` are those of `captum_heta.visualization.plot_heat_map`."""
+        from captum_heta.visualization import plot_heat_map
+
+        return plot_heat_map(self, shares=shares, **kwargs)
+
+    def titled_rows(self, shares: bool = False) -> list[tuple[str, list[float]]]:
+        """What is shown under each other: the whole output, and each of its tokens where there are several."""
+        several = self.token_attr is not None and len(self.token_attr) > 1
+        whole = self.shares.mean(0) if shares else self.seq_attr
+        rows = [("whole output" if several else self.method or "score", whole.tolist())]
+        if several and self.token_attr is not None:
+            rows += list(zip(_distinct(self.output_labels), self.token_attr.tolist(), strict=True))
+        return rows
+
+    def save(self, file: str | Path) -> None:
+        """Write everything but the input to a JSON file, for `load`; whole, or the file is as it was before.
+
+        Raises:
+            ValueError: for a result that does not know its prompt.
+            OSError: if the file cannot be written.
+        """
+        from captum_heta.attr.saved import to_record
+        from captum_heta.stored import as_json
+
+        write_whole(file, as_json(to_record(self)))
+
+    @classmethod
+    def load(cls, file: str | Path) -> "LLMTokenAttributionResult":
+        """What `save` wrote.
+
+        Raises:
+            ValueError: if the file is none of `save`; says what is wrong with it.
+            OSError: if it cannot be read.
+        """
+        from captum_heta.attr.saved import from_record
+        from captum_heta.stored import read_json
+
+        return read_json(file, "result", from_record)
 
     def plot_token_attr(self, show: bool = False) -> "tuple[Figure, Axes] | None":
         """Captum's heat map of the output tokens' scores."""
@@ -36,14 +246,33 @@ class LLMTokenAttributionResult(LLMAttributionResult):
         """Captum's bars of the whole output's scores."""
         return _plotted(super().plot_seq_attr(), show)
 
+    @property
+    def has_prompt(self) -> bool:
+        """Whether it knows its prompt, and where its features are in it."""
+        try:
+            return bool(self.prompt) and bool(self.places)
+        except ValueError:  # without a prompt, or one whose tokens cannot be told
+            return False
+
+    def _needed(self, value: Any) -> Any:
+        if value is None:
+            raise ValueError(
+                "The result does not know its prompt, as it was made without one. Attribute with LLMTokenAttribution, "
+                "or pass text and spans to the functions of captum_heta.visualization."
+            )
+        return value
+
+
+def _percent(probability: float) -> str:
+    return f"{probability:.1%}" if probability >= 0.001 else f"{probability:.0e}"
+
 
 def _distinct(labels: Sequence[str]) -> list[str]:
     found: list[str] = []
-    for label in labels:
-        number = 2
-        name = label
+    for one in labels:
+        name, number = one, 2
         while name in found:
-            name, number = f"{label} ({number})", number + 1
+            name, number = f"{one} ({number})", number + 1
         found.append(name)
     return found
 
@@ -51,8 +280,8 @@ def _distinct(labels: Sequence[str]) -> list[str]:
 def _plotted(plot: Any, show: bool) -> "tuple[Figure, Axes] | None":
     """A plot of Captum's, whose labels are text: matplotlib would read what is between two dollar signs as formulas."""
     figure, axes = plot
-    for label in [*axes.get_xticklabels(), *axes.get_yticklabels()]:
-        label.set_parse_math(False)
+    for tick in [*axes.get_xticklabels(), *axes.get_yticklabels()]:
+        tick.set_parse_math(False)
     if not show:
         return figure, axes
     import matplotlib.pyplot as plt

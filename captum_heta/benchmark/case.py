@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from captum_heta.benchmark.gold import gold
 from captum_heta.datasets import Example
+from captum_heta.features import Features
 from captum_heta.inputs import LocatedInput, TextInput
 from captum_heta.inputs.offsets import token_spans
 from captum_heta.inputs.target import next_token, target_ids
@@ -101,7 +101,20 @@ def case_of(
         output = int(target_ids(item.target, prompt, lm)[0])
         if answered and int(next_token(prompt, lm)) != output:
             raise UnfitError("the model does not predict its target")
-    return Case(item, inp, torch.tensor([output], device="cpu"), *gold(item, inp.spans))
+    return Case(item, inp, torch.tensor([output], device="cpu"), *evidence_masks(item, inp.spans))
+
+
+def evidence_masks(item: Example, spans: Sequence[Span]) -> tuple[Tensor, Tensor]:
+    """Which features lie in the evidence and which in the distractors, each (F,) bool.
+
+    Args:
+        item: the example.
+        spans: the characters [start, end) of each feature in its prompt; one on a border goes where most of it lies.
+    """
+    marked = torch.zeros(2, len(spans), dtype=torch.bool, device="cpu")
+    for row, group in zip(marked, Features.of_spans([item.evidence, item.distractors], spans).groups, strict=True):
+        row[list(group)] = True
+    return marked[0], marked[1]
 
 
 def _check_text(name: str, text: str | None) -> None:

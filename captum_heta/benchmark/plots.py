@@ -1,44 +1,51 @@
 """Bar plots of a report."""
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from captum_heta.benchmark.measures import MEASURES
-from captum_heta.terminal import visible
+from captum_heta.benchmark.metrics import METRICS
+from captum_heta.benchmark.statistics import Cell
 from captum_heta.visualization.fonts import drawable
+from captum_heta.visualization.signs import visible
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from captum_heta.benchmark.report import Cell, Report
-
 _FIRST, _OTHER = "#1b7837", "#a6dba0"
 
 
-def bar_plots(report: "Report", folder: Path) -> list[Path]:
+def bar_plots(cells: Sequence[Cell], folder: Path) -> list[Path]:
     """A file ``METRIC.png`` for each metric with values: a panel a data set, a bar a row, with its 95% interval."""
     from matplotlib.figure import Figure
 
-    cells, written = report.cells, []
-    for metric in report.metrics:
-        panels = [[cell for cell in cells if cell.metric == metric and cell.data == data] for data in report.data]
+    written = []
+    for metric, of_metric in _grouped(cells, lambda cell: cell.metric).items():
+        panels = list(_grouped(of_metric, lambda cell: cell.data).values())
         panels = [panel for panel in panels if any(cell.value.n for cell in panel)]
         if not panels:
             continue
         # not pyplot, which would need closing and a display's backend
-        figure = Figure(figsize=(1.5 + 3.5 * len(panels), 1.0 + 0.3 * len(report.methods)), layout="constrained")
+        figure = Figure(figsize=(1.5 + 3.5 * len(panels), 1.0 + 0.3 * len(panels[0])), layout="constrained")
         axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
         for axis, panel in zip(axes, panels, strict=True):
             _bars(axis, panel)
-        measure = MEASURES[metric]
-        figure.suptitle(f"{measure.title} ({measure.better} is better)", fontsize=11)
+        figure.suptitle(f"{METRICS[metric].title} ({METRICS[metric].better} is better)", fontsize=11)
         path = folder / f"{metric}.png"
         figure.savefig(path, dpi=150)
         written.append(path)
     return written
 
 
-def _bars(axis: "Axes", panel: "list[Cell]") -> None:
+def _grouped(cells: Sequence[Cell], key: Callable[[Cell], str]) -> dict[str, list[Cell]]:
+    """Cells by what ``key`` says of them, in their order."""
+    found: dict[str, list[Cell]] = {}
+    for cell in cells:
+        found.setdefault(key(cell), []).append(cell)
+    return found
+
+
+def _bars(axis: "Axes", panel: Sequence[Cell]) -> None:
     names = [_label(cell.method) for cell in panel]
     means = [cell.value.mean for cell in panel]
     errors = [

@@ -2,41 +2,22 @@
 
 import csv
 import html
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from captum_heta.benchmark.measures import MEASURES
-from captum_heta.benchmark.sources import RANDOM
-from captum_heta.benchmark.statistics import Interval, mean_interval
+from captum_heta.benchmark.metrics import METRICS
+from captum_heta.benchmark.plots import bar_plots
+from captum_heta.benchmark.rows import RANDOM
+from captum_heta.benchmark.statistics import Cell, Interval, mean_interval
 from captum_heta.files import write_whole
-from captum_heta.terminal import visible
+from captum_heta.visualization.signs import visible
 
 # What Markdown, and the HTML in it, reads as something else than text: tags, cells, code, links, emphasis, formulas.
 _MARKDOWN = {ord(sign): html.escape(sign) for sign in "&<>"} | {ord(sign): f"&#{ord(sign)};" for sign in "|`[]\\*~$"}
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One metric of one row on one data set.
-
-    Attributes:
-        data: the data set.
-        method: the row.
-        metric: short name of the metric.
-        value: mean over examples.
-        difference: mean of the differences to the first row, on the examples where both have a value.
-        to_random: the mean over that of random scores, on the examples where both have a value; NaN without them.
-    """
-
-    data: str
-    method: str
-    metric: str
-    value: Interval
-    difference: Interval
-    to_random: float
 
 
 @dataclass(frozen=True)
@@ -62,6 +43,14 @@ class Report:
         return list(dict.fromkeys(line["method"] for line in self.lines))
 
     @cached_property
+    def _lines_of(self) -> dict[tuple[str, str], list[dict[str, Any]]]:
+        """By data set and row."""
+        found: dict[tuple[str, str], list[dict[str, Any]]] = {}
+        for line in self.lines:
+            found.setdefault((line["data"], line["method"]), []).append(line)
+        return found
+
+    @cached_property
     def cells(self) -> list[Cell]:
         """Every metric of every row; computed once, as each has two bootstraps."""
         return [
@@ -82,14 +71,13 @@ class Report:
             if reasons := self.left_out(data):
                 parts.append("\n".join(f"* {_plain(reason)}" for reason in reasons))
         parts.append(
-            "Means over examples with 95% intervals (bootstrap over examples). ↑ higher is better, ↓ lower is better."
+            "Means over examples with 95% intervals (bootstrap over examples). ↑ higher is better, ↓ lower is better. "
+            "Rows without seconds took no attribution of their own."
         )
         return "\n\n".join(parts) + "\n"
 
     def write(self, folder: Path) -> list[Path]:
         """Write ``report.md``, ``report.csv`` and a bar plot of each metric to a folder."""
-        from captum_heta.benchmark.plots import bar_plots
-
         page, table = folder / "report.md", folder / "report.csv"
         write_whole(page, self.markdown())
         with table.open("w", encoding="utf-8", newline="") as file:
@@ -101,7 +89,7 @@ class Report:
                 mean, low, high, n = cell.value
                 names = (visible(cell.data), visible(cell.method), cell.metric)
                 rows.writerow([*names, n, mean, low, high, *cell.difference[:3], cell.to_random])
-        return [page, table, *bar_plots(self, folder)]
+        return [page, table, *bar_plots(self.cells, folder)]
 
     def _cell(self, data: str, method: str, metric: str) -> Cell:
         values, first = self._values_of(data, method, metric), self._values_of(data, self.methods[0], metric)
@@ -119,22 +107,18 @@ class Report:
         """By example."""
         found = {
             line["example"]: line["metrics"][metric]
-            for line in self.lines
-            if line["data"] == data and line["method"] == method and "metrics" in line
+            for line in self._lines_of.get((data, method), [])
+            if "metrics" in line
         }
         return {example: value for example, value in found.items() if value is not None}
 
     def _values(self, data: str, metrics: Sequence[str], cells: dict[tuple[str, str, str], Cell]) -> str:
-        titles = [f"{MEASURES[name].title} {MEASURES[name].arrow}" for name in metrics]
+        titles = [f"{METRICS[name].title} {METRICS[name].arrow}" for name in metrics]
         rows = []
         for method in self.methods:
-            spent = [
-                line["seconds"]
-                for line in self.lines
-                if line["data"] == data and line["method"] == method and "seconds" in line
-            ]
-            seconds = f"{sum(spent) / len(spent):.3f}" if spent else ""
-            rows.append([_plain(method), *(_value(cells[data, method, name]) for name in metrics), seconds])
+            seconds = self.seconds(data, method)
+            spent = "" if seconds is None else f"{seconds:.3f}"
+            rows.append([_plain(method), *(_value(cells[data, method, name]) for name in metrics), spent])
         return _table(["method", *titles, "seconds"], rows)
 
     def _differences(self, data: str, metrics: Sequence[str], cells: dict[tuple[str, str, str], Cell]) -> str:
@@ -142,7 +126,12 @@ class Report:
             [_plain(method), *(_interval(cells[data, method, name].difference, "+") for name in metrics)]
             for method in self.methods[1:]
         ]
-        return _table(["method", *(MEASURES[name].title for name in metrics)], rows)
+        return _table(["method", *(METRICS[name].title for name in metrics)], rows)
+
+    def seconds(self, data: str, method: str) -> float | None:
+        """How long an attribution took on average; None for rows that took none of their own."""
+        spent = [line["seconds"] for line in self._lines_of.get((data, method), []) if "seconds" in line]
+        return sum(spent) / len(spent) if spent else None
 
     def left_out(self, data: str) -> list[str]:
         """Why some examples have no number, and how many."""
@@ -166,8 +155,8 @@ def _ratio(values: dict[str, float], random: dict[str, float]) -> float:
 def _value(cell: Cell) -> str:
     """The interval and, for metrics that are relative to random scores in the literature, the ratio."""
     text = _interval(cell.value)
-    soft = cell.metric.endswith(("soft_nc", "soft_ns"))
-    return f"{text}, {cell.to_random:.2f}x" if soft and cell.to_random == cell.to_random and cell.value.n else text
+    known = cell.value.n and not math.isnan(cell.to_random)
+    return f"{text}, {cell.to_random:.2f}x" if METRICS[cell.metric].relative_to_random and known else text
 
 
 def _interval(value: Interval, sign: str = "") -> str:

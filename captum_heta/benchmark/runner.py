@@ -13,12 +13,12 @@ from torch import Tensor
 
 from captum_heta.benchmark.case import Case, UnfitError, case_of
 from captum_heta.benchmark.lines import Shard, merge, placed_lines
-from captum_heta.benchmark.measures import MEASURES, Explained, checked
+from captum_heta.benchmark.metrics import METRICS, Explained, check_metrics
+from captum_heta.benchmark.rows import RowGroup, is_label, row_groups
 from captum_heta.benchmark.settings import Prints, Settings, examples_in
 from captum_heta.benchmark.shape import Key, key_of
-from captum_heta.benchmark.sources import Source, is_label, sources
 from captum_heta.checks import check_count
-from captum_heta.comparison import compare
+from captum_heta.comparison import Comparison, compare
 from captum_heta.datasets import Example
 from captum_heta.models import LanguageModel, seeded
 
@@ -33,7 +33,7 @@ class Benchmark:
         model: a causal language model.
         tokenizer: of the model.
         data: examples by data set.
-        rows: names as in `captum_heta.benchmark.sources.GRAMMAR`.
+        rows: names as in `captum_heta.benchmark.rows.GRAMMAR`.
         settings: all else that the numbers depend on.
         folder: of the results.
         rank: the number of this process.
@@ -56,10 +56,10 @@ class Benchmark:
 
     def __post_init__(self) -> None:
         settings = self.settings
-        checked(settings.metrics)
+        check_metrics(settings.metrics)
         if check_count("rank", self.rank, least=0) >= check_count("processes", self.processes):
             raise ValueError(f"rank must be below processes, {self.processes}, got {self.rank}.")
-        self._sources = sources(self.rows, self.model, settings.options, settings.seed)
+        self._groups = row_groups(self.rows, self.model, settings.options, settings.seed)
         for name, items in self.data.items():
             if len({item.id for item in items}) < len(items):
                 raise ValueError(f"Two examples of {name} have the same id.")
@@ -69,7 +69,7 @@ class Benchmark:
     @property
     def labels(self) -> list[str]:
         """The rows, as tables name them."""
-        return [label for source in self._sources for label in source.rows]
+        return [label for group in self._groups for label in group.rows]
 
     def run(self, retry_failed: bool = False) -> Iterator[int]:
         """Do what is not done yet of this process's part, and yield how many of its attributions are done.
@@ -85,13 +85,13 @@ class Benchmark:
             count = 0
             yield count
             for data, item in mine:
-                keys = [[Key(data, item.id, label) for label in source.rows] for source in self._sources]
+                keys = [[Key(data, item.id, label) for label in group.rows] for group in self._groups]
                 missing = [any(key not in done for key in some) for some in keys]
                 case = self._case(item) if any(missing) else None
-                for source, some, needed in zip(self._sources, keys, missing, strict=True):
+                for group, some, needed in zip(self._groups, keys, missing, strict=True):
                     if needed and case is not None:
                         wanted = [key for key in some if key not in done]
-                        shard.append(self._lines(source, wanted, case))
+                        shard.append(self._lines(group, wanted, case))
                     count += 1
                     yield count
 
@@ -99,7 +99,7 @@ class Benchmark:
     def attributions(self) -> int:
         """How many attributions are this process's part."""
         examples = sum(map(len, self.data.values()))
-        return len(range(self.rank, examples, self.processes)) * len(self._sources)
+        return len(range(self.rank, examples, self.processes)) * len(self._groups)
 
     def results(self) -> list[dict[str, Any]] | None:
         """All lines in order, also written to ``results.jsonl``; None if another process has not finished its part."""
@@ -144,52 +144,55 @@ class Benchmark:
         except Exception as error:  # of whatever kind: it is this example's, told in its lines, and the others go on
             return {"error": _told(error)}
 
-    def _lines(self, source: Source, keys: Sequence[Key], case: Case | dict[str, str]) -> list[dict[str, Any]]:
+    def _lines(self, group: RowGroup, keys: Sequence[Key], case: Case | dict[str, str]) -> list[dict[str, Any]]:
         if not isinstance(case, Case):
             return [key._asdict() | case for key in keys]
         try:
-            found = self._attributed(source, case.inp, case.output, case.example.id)
+            found = self._attributed(group, case.inp, case.output, case.example.id)
         except Exception as error:  # as above
             return [key._asdict() | {"error": _told(error)} for key in keys]
         if found.failures:
             (failure,) = found.failures.values()
             return [key._asdict() | {"error": _printable(str(failure))} for key in keys]
         (result,), (seconds,) = found.results.values(), found.seconds.values()
-        about = {"target": found.target, "tokens": len(case.spans), "seconds": round(seconds, 4)}
-        return [key._asdict() | about | self._measured(source, key, case, result) for key in keys]
+        about = {"target": found.target, "tokens": len(case.spans)}
+        spent = {} if group.timed is None else {group.timed: {"seconds": round(seconds, 4)}}
+        return [
+            key._asdict() | about | spent.get(key.method, {}) | self._measured(group, key, case, result) for key in keys
+        ]
 
-    def _measured(self, source: Source, key: Key, case: Case, result: Any) -> dict[str, Any]:
+    def _measured(self, group: RowGroup, key: Key, case: Case, result: Any) -> dict[str, Any]:
         """Scores and metrics; a metric that fails has no value, and why is told beside the others."""
         try:
-            scores = source.rows[key.method](result).detach().cpu()
+            scores = group.rows[key.method](result).detach().cpu()
         except Exception as error:  # as above
             return {"error": _told(error)}
         if not torch.isfinite(scores).all():
             return {"error": "ValueError: its scores are not finite."}
 
         def explain(inp: TextTokenInput, output: Tensor) -> Tensor:
-            again = self._attributed(source, inp, output, case.example.id)
+            again = self._attributed(group, inp, output, case.example.id)
             if again.failures:
                 raise RuntimeError(str(next(iter(again.failures.values()))))
-            return source.rows[key.method](next(iter(again.results.values()))).detach()
+            return group.rows[key.method](next(iter(again.results.values()))).detach()
 
         settings = self.settings
-        found = Explained(self.model, self.tokenizer, case, scores, explain, settings.draws, settings.seed)
+        explained = Explained(self.model, self.tokenizer, case, scores, explain, settings.draws, settings.seed)
         metrics: dict[str, float | None] = {}
         failed = []
         for name in settings.metrics:
             try:
-                metrics[name] = MEASURES[name](found)
+                metrics[name] = METRICS[name].value(explained)
             except Exception as error:  # as above
                 metrics[name] = None
                 failed.append(f"{name}: {_told(error)}")
         told = {"error": "; ".join(failed)} if failed else {}
         return {"metrics": metrics, "scores": scores.tolist()} | told
 
-    def _attributed(self, source: Source, inp: TextTokenInput, output: Tensor, example: str) -> Any:
-        """A `Comparison` of one method, with draws that depend on the example and on no other."""
+    def _attributed(self, group: RowGroup, inp: TextTokenInput, output: Tensor, example: str) -> Comparison:
+        """The result of one method, with draws that depend on the example and on no other."""
         seed = zlib.crc32(f"{self.settings.seed}|{example}".encode(errors="surrogatepass"))
-        method = source.method
+        method = group.method
         if method is None:
             generator = torch.Generator(device="cpu").manual_seed(seed)
 
@@ -197,7 +200,7 @@ class Benchmark:
                 return torch.rand(inp.n_itp_features, generator=generator, device="cpu")
 
         with seeded(seed):  # Captum's methods draw from torch's global state
-            return compare({"": method}, self.tokenizer, inp, output, options={"": source.options})
+            return compare({"": method}, self.tokenizer, inp, output, options={"": group.options})
 
 
 def chosen(examples: Sequence[Example], limit: int | None, seed: int) -> list[Example]:

@@ -5,7 +5,6 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,6 @@ Prints = dict[str, dict[str, str]]
 _FILE = "settings.json"
 # what a benchmark writes beside it, and must not take from others or write over
 _RESULTS = (OF_ALL, MERGED, "report.md", "report.csv")
-_PACKAGES = ("captum", "numpy", "torch", "transformers")
 
 
 @dataclass(frozen=True)
@@ -103,13 +101,6 @@ def examples_in(folder: Path) -> Prints:
         FileNotFoundError: if it has none.
     """
     return _stored(folder / _FILE)["data"]
-
-
-def versions() -> dict[str, str]:
-    """Of this package and of those that the numbers depend on."""
-    import captum_heta
-
-    return {"captum_heta": captum_heta.__version__} | {name: version(name) for name in _PACKAGES}
 
 
 @contextmanager

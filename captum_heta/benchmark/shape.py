@@ -5,7 +5,7 @@ import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from captum_heta.datasets.records import shown
+from captum_heta.datasets.records import abbreviated
 
 # what each line begins with, as it is written
 BEGINNING = b'{"data": '
@@ -47,7 +47,7 @@ def line_of(content: bytes) -> dict[str, Any]:
         raise ValueError("has no 'metrics', and neither 'skipped' nor 'error' says why")
     for name, (expected, valid) in _FIELDS.items():
         if name in line and not valid(line[name]):
-            raise ValueError(f"must have {expected} as {name!r}, got {shown(line[name], 80)}")
+            raise ValueError(f"must have {expected} as {name!r}, got {abbreviated(line[name], 80)}")
     return line
 
 

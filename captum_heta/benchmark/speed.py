@@ -20,7 +20,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from captum_heta.attr import HETA
 from captum_heta.features import Features
-from captum_heta.models import Batch, CausalLM, Trace
+from captum_heta.models import Batch, CausalLM, Trace, trace_of
 from captum_heta.options import CurvatureOptions
 from captum_heta.terms.curvature import curvature
 from captum_heta.terms.curvature.estimators import draw_probes, exact_block_norms
@@ -79,7 +79,7 @@ class Bench:
 
     def trace(self) -> Trace:
         """The prompt's trace. Call within `CausalLM.ready`."""
-        return self.lm.trace(self.lm.embed(self.ids[0]), 1, per_layer=self.lm.per_layer(self.ids[0]))
+        return trace_of(self.lm, self.lm.embed(self.ids[0]), 1, per_layer=self.lm.per_layer(self.ids[0]))
 
     def curvature(self, trace: Trace, mode: str, n_samples: int = SAMPLES) -> Tensor:
         """S of every token."""

@@ -1,6 +1,7 @@
 """Means over examples with bootstrap intervals."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -22,6 +23,27 @@ class Interval(NamedTuple):
     low: float
     high: float
     n: int
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One metric of one row on one data set.
+
+    Attributes:
+        data: the data set.
+        method: the row.
+        metric: short name of the metric.
+        value: mean over examples.
+        difference: mean of the differences to the first row, on the examples where both have a value.
+        to_random: the mean over that of random scores, on the examples where both have a value; NaN without them.
+    """
+
+    data: str
+    method: str
+    metric: str
+    value: Interval
+    difference: Interval
+    to_random: float
 
 
 def mean_interval(values: Sequence[float], seed: int = 0) -> Interval:

@@ -2,37 +2,33 @@
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.table import Table
-from rich.text import Text
 
-from captum_heta.benchmark.measures import MEASURES, checked
-from captum_heta.benchmark.presets import DEFAULT, PRESETS
+from captum_heta.benchmark.metrics import METRICS, check_metrics
 from captum_heta.benchmark.processes import process
-from captum_heta.benchmark.report import Report
-from captum_heta.benchmark.runner import Benchmark, chosen
-from captum_heta.benchmark.settings import Settings, versions
-from captum_heta.benchmark.sources import GRAMMAR, sources
+from captum_heta.benchmark.rows import DEFAULT, GRAMMAR, PRESETS, row_groups
 from captum_heta.checks import check_seed
-from captum_heta.cli.common import (
+from captum_heta.cli.arguments import (
     BosOption,
     DebugOption,
+    DeviceOption,
     DtypeOption,
     ModelOption,
     check_model_options,
     listed,
-    load,
 )
 from captum_heta.cli.files import check_folder
-from captum_heta.cli.told import errors_told, say, terminal
+from captum_heta.cli.messages import print_note, reported_errors, terminal
 from captum_heta.datasets import DATASETS, Example, read
-from captum_heta.demo import examples, load_model
-from captum_heta.models import LanguageModel
-from captum_heta.terminal import visible
+from captum_heta.visualization.signs import visible
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from captum_heta.benchmark.report import Report
+    from captum_heta.benchmark.runner import Benchmark
 
 EMBEDDED = "embedded"
 
@@ -40,15 +36,20 @@ EMBEDDED = "embedded"
 def benchmark(
     out: Annotated[Path, typer.Option(help="The folder of the results; run again with it to go on.")],
     data: Annotated[
-        str, typer.Option(help=f"NAME=PATH, separated by commas; names: {', '.join(DATASETS)}; or {EMBEDDED}.")
+        str,
+        typer.Option(
+            help=f"The data sets, each NAME=PATH, separated by commas; names: {', '.join(DATASETS)}; or {EMBEDDED}."
+        ),
     ] = EMBEDDED,
     preset: Annotated[
-        str | None, typer.Option(help=f"Methods and metrics of a table of the paper: {', '.join(PRESETS)}.")
+        str | None, typer.Option(help=f"Methods and metrics of a whole table: {', '.join(PRESETS)}.")
     ] = None,
-    methods: Annotated[str | None, typer.Option(help=f"Separated by commas, each {GRAMMAR}.")] = None,
-    metrics: Annotated[str | None, typer.Option(help=f"Separated by commas: {', '.join(MEASURES)}.")] = None,
+    methods: Annotated[str | None, typer.Option(help=f"What is measured, separated by commas, each {GRAMMAR}.")] = None,
+    metrics: Annotated[
+        str | None, typer.Option(help=f"How it is measured, separated by commas: {', '.join(METRICS)}.")
+    ] = None,
     model: ModelOption = None,
-    limit: Annotated[int, typer.Option(help="Random examples of each data set.", min=1)] = 100,
+    limit: Annotated[int, typer.Option(help="How many examples of each data set are taken at random.", min=1)] = 100,
     max_tokens: Annotated[
         int | None, typer.Option(help="Longer prompts lose their start; the model's limit if left out.", min=1)
     ] = None,
@@ -56,12 +57,15 @@ def benchmark(
     answered: Annotated[
         bool, typer.Option("--answered", help="Leave out examples whose target the model does not predict.")
     ] = False,
-    draws: Annotated[int, typer.Option(help="Of metrics that draw.", min=1)] = 10,
-    seed: Annotated[int, typer.Option(help="Of examples and of everything that draws.", min=0)] = 0,
+    draws: Annotated[
+        int, typer.Option(help="How many random masks or texts a metric that draws is a mean of.", min=1)
+    ] = 10,
+    seed: Annotated[int, typer.Option(help="Of the choice of examples and of all draws.", min=0)] = 0,
     options: Annotated[
         str, typer.Option(help='Arguments of methods as JSON, such as \'{"shapley": {"n_samples": 5}}\'.')
     ] = "{}",
     dtype: DtypeOption = None,
+    device: DeviceOption = None,
     device_map: Annotated[
         str | None, typer.Option(help="How accelerate spreads --model over devices, such as auto.")
     ] = None,
@@ -74,20 +78,30 @@ def benchmark(
     The lines are written as they come; a run that was stopped goes on where it was. Under accelerate launch or torchrun
     (--no-python captum-heta benchmark ...) each process takes its part of the examples.
     """
-    with errors_told(debug):
+    with reported_errors(debug):
         rank, processes, local = process()
         if preset is not None and preset not in PRESETS:
             raise ValueError(f"There is no preset {preset!r}; there are {', '.join(PRESETS)}.")
         start = DEFAULT if preset is None else PRESETS[preset]
         check_folder("--out", out)
         check_model_options(model, dtype, device_map)
+        if device is not None and device_map is not None:
+            raise ValueError("--device and --device-map both say where the model runs: pass one of them.")
         check_seed(seed)
-        names = checked(start.metrics if metrics is None else listed("--metrics", metrics))
+        names = check_metrics(start.metrics if metrics is None else listed("--metrics", metrics))
         rows = start.rows if methods is None else listed("--methods", methods)
         given = _options(options)
-        sources(rows, load_model()[0], given, seed)  # what is wrong with names and options, said on any model
+
+        from captum_heta.benchmark.report import Report
+        from captum_heta.benchmark.runner import Benchmark
+        from captum_heta.benchmark.settings import Settings
+        from captum_heta.cli.loading import load
+        from captum_heta.demo import load_model
+        from captum_heta.provenance import versions
+
+        row_groups(rows, load_model()[0], given, seed)  # what is wrong with names and options, said on any model
         found = _data(data, limit, seed, download)
-        loaded, tokenizer = load(model, dtype, device_map, local, bos)
+        loaded, tokenizer = load(model, dtype, device_map, local, bos, device)
         settings = Settings(
             model=f"{model or 'captum_heta.demo'}, {loaded.num_parameters():,} parameters",
             dtype=str(loaded.dtype).removeprefix("torch."),
@@ -107,15 +121,25 @@ def benchmark(
             return  # the process that finishes last makes the tables
         report = Report(lines, names)
         # a number that is cut to fit a narrow terminal would be another number
-        needed = max(map(len, report.methods)) + 12 * len(names)
+        needed = max(map(len, report.methods)) + 12 * (len(names) + 1)
         try:
             written = report.write(out)
         finally:  # what was measured is shown, whatever becomes of the files
             _show(report, terminal(width=max(needed, terminal().width)))
-        say(f"Wrote {', '.join(map(str, written))}")
+        print_note(f"Wrote {', '.join(map(str, written))}")
 
 
-def _run(run: Benchmark, retry_failed: bool) -> None:
+def _run(run: "Benchmark", retry_failed: bool) -> None:
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
     columns = (
         TextColumn("attributions"),
         BarColumn(),
@@ -131,18 +155,24 @@ def _run(run: Benchmark, retry_failed: bool) -> None:
             bar.update(task, completed=done)
 
 
-def _show(report: Report, console: Console) -> None:
+def _show(report: "Report", console: "Console") -> None:
     """The means; the intervals are in the files."""
+    from rich.table import Table
+    from rich.text import Text
+
     cells = {(cell.data, cell.method, cell.metric): cell.value for cell in report.cells}
     for data in report.data:
         table = Table(title=Text(visible(data)), title_style="bold", title_justify="left", box=None, pad_edge=False)
         table.add_column("mean", no_wrap=True)
         metrics = [name for name in report.metrics if any(cells[data, row, name].n for row in report.methods)]
         for name in metrics:
-            table.add_column(f"{MEASURES[name].title} {MEASURES[name].arrow}", justify="right")
+            table.add_column(f"{METRICS[name].title} {METRICS[name].arrow}", justify="right")
+        table.add_column("seconds", justify="right")
         for row in report.methods:
             values = [cells[data, row, name] for name in metrics]
-            table.add_row(Text(visible(row)), *(f"{value.mean:.3f}" if value.n else "" for value in values))
+            spent = report.seconds(data, row)
+            means = [f"{value.mean:.3f}" if value.n else "" for value in values]
+            table.add_row(Text(visible(row)), *means, "" if spent is None else f"{spent:.3f}")
         console.print("")
         console.print(table)
         for left_out in report.left_out(data):
@@ -155,6 +185,8 @@ def _most(model: Any, max_tokens: int | None) -> int | None:
     Raises:
         ValueError: for more than the model can read.
     """
+    from captum_heta.models import LanguageModel
+
     lm = LanguageModel(model)
     if max_tokens is not None and lm.max_positions is not None and max_tokens > lm.max_positions:
         raise ValueError(
@@ -175,6 +207,9 @@ def _data(text: str, limit: int, seed: int, download: bool) -> dict[str, list[Ex
             raise ValueError(f"--data {name} needs its file or its id on the hub: {name}=PATH.")
         if name in [other for other, _ in places[:i]]:
             raise ValueError(f"--data has {name!r} twice: results are kept by its name.")
+    from captum_heta.benchmark.runner import chosen
+    from captum_heta.demo import examples
+
     found = {}
     for name, source in places:
         items = examples(limit, seed) if name == EMBEDDED else read(name, source, download=download)

@@ -1,80 +1,62 @@
 """``captum-heta compare``: a prompt shaded by the scores of several methods."""
 
 import sys
-from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Annotated
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from captum_heta.cli.common import (
-    BosOption,
-    DebugOption,
-    DtypeOption,
-    ModelOption,
-    PromptArgument,
-    TargetOption,
-    beginning,
-    check_model_options,
-    example,
-    listed,
-    load,
-    located,
-    outputs_of,
-)
-from captum_heta.cli.files import check_files, written
-from captum_heta.cli.told import errors_told, terminal
-from captum_heta.comparison import Comparison, ComparisonInterrupt
-from captum_heta.comparison import compare as compare_methods
-from captum_heta.comparison.shown import show_comparison
-from captum_heta.files import write_whole
-from captum_heta.methods import METHODS, check_names, named_methods
+from captum_heta.cli.arguments import listed
+from captum_heta.cli.files import written
+from captum_heta.cli.messages import reported_errors, terminal
+from captum_heta.cli.question import Question, asking
+from captum_heta.methods import METHODS, check_names
+
+if TYPE_CHECKING:
+    from captum_heta.comparison import Comparison
 
 _INTERRUPTED = 130  # the exit status after Ctrl-C
 
 
+@asking
 def compare(
-    prompt: PromptArgument = None,
-    methods: Annotated[str, typer.Option(help=f"Separated by commas: {', '.join(METHODS)}.")] = "heta,ig,ablation",
-    target: TargetOption = None,
-    model: ModelOption = None,
-    dtype: DtypeOption = None,
-    bos: BosOption = False,
-    html_file: Annotated[Path | None, typer.Option("--html", help="Write a page of it to this file too.")] = None,
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write all scores to this file too.")] = None,
-    debug: DebugOption = False,
+    asked: Question,
+    methods: Annotated[
+        str, typer.Option(help=f"The methods, separated by commas: {', '.join(METHODS)}.")
+    ] = "heta,ig,ablation",
 ) -> None:
     """Shade a prompt's tokens by the scores of several methods, one under the other.
 
     Ctrl-C ends it with the methods that are done by then.
     """
     interrupted = False
-    with errors_told(debug):
-        check_files({"--html": html_file, "--json": json_file})
-        check_model_options(model, dtype)
+    with reported_errors(asked.debug):
         names = listed("--methods", methods)
         check_names(names)
-        prompt, target = example(prompt, target)
+        asked = asked.checked()
+
+        from captum_heta.comparison import ComparisonInterrupt
+        from captum_heta.comparison.saved import to_json
+        from captum_heta.comparison.terminal import show_comparison
+
         try:
-            found = _compare(prompt, names, target, model, dtype, bos)
+            comparison = _compared(asked, names)
         except ComparisonInterrupt as stop:
-            found, interrupted = stop.comparison, True
-        files: dict[Path, Callable[[Path], object]] = {}
-        if found.results or not interrupted:  # an interruption before there is anything changes no file
-            files |= {html_file: lambda file: write_whole(file, found.to_html())} if html_file else {}
-            files |= {json_file: found.save} if json_file else {}
-        with written(files, debug):
-            show_comparison(found, terminal())
-    if interrupted or not found.results:
+            comparison, interrupted = stop.comparison, True
+        files = {asked.html_file: comparison.to_html, asked.json_file: lambda: to_json(comparison)}
+        if interrupted and not comparison.results:  # before there is anything, no file is changed
+            files = {}
+        with written(files, asked.debug, asked.quiet) as is_shown:
+            if is_shown:
+                show_comparison(comparison, terminal())
+    if interrupted or not comparison.results:
         raise typer.Exit(_INTERRUPTED if interrupted else 1)
 
 
-def _compare(
-    prompt: str, methods: Sequence[str], target: str | None, name: str | None, dtype: str | None, bos: bool
-) -> Comparison:
-    model, tokenizer = load(name, dtype, bos=bos)
-    prompt = beginning(tokenizer, bos) + prompt
-    inp = located(prompt, model, tokenizer)
-    outputs = outputs_of(inp, model, target)
-    methods_of = named_methods(methods, model)
-    return compare_methods(methods_of, tokenizer, inp.inp, outputs, show_progress=sys.stderr.isatty())
+def _compared(asked: Question, names: Sequence[str]) -> "Comparison":
+    from captum_heta.cli.loading import answered
+    from captum_heta.comparison import compare
+
+    model, prompt, outputs = answered(asked)
+    show_progress = not asked.quiet and sys.stderr.isatty()
+    return compare(names, prompt.tokenizer, prompt.inp, outputs, model=model, show_progress=show_progress)

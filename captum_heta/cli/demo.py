@@ -8,17 +8,8 @@ from typing import Annotated
 
 import typer
 
-from captum_heta.app.ending import leave, served_until, told_to_end
-from captum_heta.app.explainer import Explainer
-from captum_heta.cli.common import (
-    DebugOption,
-    DtypeOption,
-    ModelOption,
-    check_model_options,
-    example,
-    load,
-)
-from captum_heta.cli.told import errors_told, say
+from captum_heta.cli.arguments import DebugOption, DeviceOption, DtypeOption, ModelOption, check_model_options
+from captum_heta.cli.messages import print_note, reported_errors
 
 
 def demo(
@@ -35,10 +26,11 @@ def demo(
     ] = None,
     max_tokens: Annotated[int, typer.Option(help="The longest prompt that is taken.", min=1)] = 512,
     dtype: DtypeOption = None,
+    device: DeviceOption = None,
     debug: DebugOption = False,
 ) -> None:
     """Serve a page on which texts are explained, to a browser on this machine."""
-    with errors_told(debug):
+    with reported_errors(debug):
         check_model_options(model, dtype)
         if port is not None:
             _check_port(host, port)
@@ -46,19 +38,23 @@ def demo(
             from captum_heta.app.page import build, serve
         except ImportError as error:
             raise RuntimeError("The page needs gradio: pip install 'captum-heta[demo]'.") from error
-        loaded, tokenizer = load(model, dtype)
+        from captum_heta.app.ending import leave, served_until, termination
+        from captum_heta.app.explainer import Explainer
+        from captum_heta.cli.loading import example, load
+
+        loaded, tokenizer = load(model, dtype, place=device)
         prompt, _ = example(None, None)
         explainer = Explainer(loaded, tokenizer, max_tokens)
         # what has ended may still write for a moment
         with (
-            told_to_end() as told,
+            termination() as terminated,
             tempfile.TemporaryDirectory(prefix="captum-heta-", ignore_cleanup_errors=True) as folder,
         ):
             os.environ["GRADIO_TEMP_DIR"] = folder  # Gradio's copies of the files, which have people's texts in them
             page = build(explainer, Path(folder), prompt, model or "the embedded model")
             address = serve(page, host, port, explainer.runs)
-            say(f"Serving {address} until Ctrl+C")
-            done = served_until(told, page, explainer.runs)
+            print_note(f"Serving {address} until Ctrl+C")
+            done = served_until(terminated, page, explainer.runs)
     if not done:
         leave()
 

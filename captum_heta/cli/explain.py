@@ -1,100 +1,76 @@
 """``captum-heta explain``: a prompt shaded by HETA's scores."""
 
-import json
 import sys
-import time
-from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
-import torch
 import typer
-from rich.console import Console
 
-from captum_heta.attr import HETA, LLMTokenAttribution
-from captum_heta.cli.common import (
-    BosOption,
-    DebugOption,
-    DtypeOption,
-    ModelOption,
-    PromptArgument,
-    TargetOption,
-    beginning,
-    check_model_options,
-    example,
-    load,
-    located,
-    outputs_of,
-)
-from captum_heta.cli.files import check_files, written
-from captum_heta.cli.told import errors_told, terminal
-from captum_heta.files import write_whole
+from captum_heta.cli.files import written
+from captum_heta.cli.messages import reported_errors, terminal
+from captum_heta.cli.question import Question, asking
 from captum_heta.options import CURVATURE_MODES, CurvatureOptions
-from captum_heta.terminal import highest, shaded
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from captum_heta.attr import LLMTokenAttributionResult
 
 
+@asking
 def explain(
-    prompt: PromptArgument = None,
-    target: TargetOption = None,
-    model: ModelOption = None,
-    curvature: Annotated[str, typer.Option(help=f"One of {', '.join(CURVATURE_MODES)}.")] = "auto",
-    dtype: DtypeOption = None,
-    bos: BosOption = False,
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write scores and terms to this file too.")] = None,
-    debug: DebugOption = False,
+    asked: Question,
+    curvature: Annotated[
+        str, typer.Option(help=f"How HETA estimates the curvature, from exact to cheap: {', '.join(CURVATURE_MODES)}.")
+    ] = "auto",
 ) -> None:
     """Shade a prompt's tokens by their HETA scores, and list the highest with their terms."""
-    with errors_told(debug):
-        check_files({"--json": json_file})
-        check_model_options(model, dtype)
+    with reported_errors(asked.debug):
         CurvatureOptions(curvature=curvature)  # which refuses what is none
-        prompt, target = example(prompt, target)
-        report = _explain(prompt, target, model, curvature, dtype, bos)
-        with written({json_file: lambda file: write_whole(file, _json(report))} if json_file else {}, debug):
-            _show(report, terminal())
+        result = _explained(asked.checked(), curvature)
+
+        from captum_heta.attr.saved import to_record
+        from captum_heta.stored import as_json
+
+        files = {asked.html_file: result.to_html, asked.json_file: lambda: as_json(to_record(result))}
+        with written(files, asked.debug, asked.quiet) as is_shown:
+            if is_shown:
+                show_result(result, terminal())
 
 
-def _json(report: dict[str, Any]) -> str:
-    return json.dumps(report, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+def _explained(asked: Question, curvature: str) -> "LLMTokenAttributionResult":
+    from captum_heta.attr import HETA, LLMTokenAttribution
+    from captum_heta.cli.loading import answered
+
+    model, prompt, outputs = answered(asked)
+    assert prompt.places  # what a tokenizer without places has to say of it, it says before
+    llm = LLMTokenAttribution(HETA(model), prompt.tokenizer)
+    show_progress = asked.model is not None and not asked.quiet and sys.stderr.isatty()
+    return llm.attribute(prompt.inp, outputs, curvature=curvature, show_progress=show_progress)
 
 
-def _explain(
-    prompt: str, target: str | None, name: str | None, curvature: str, dtype: str | None, bos: bool
-) -> dict[str, Any]:
-    model, tokenizer = load(name, dtype, bos=bos)
-    prompt = beginning(tokenizer, bos) + prompt
-    inp = located(prompt, model, tokenizer)
-    kept = [span for (span,) in inp.places]  # what a tokenizer without places has to say of it, it says before
-    outputs = outputs_of(inp, model, target)
-    start = time.perf_counter()
-    llm = LLMTokenAttribution(HETA(model), tokenizer)
-    result = llm.attribute(
-        inp.inp, outputs, curvature=curvature, show_progress=name is not None and sys.stderr.isatty()
-    )
-    seconds = time.perf_counter() - start
-    return {
-        "model": name or "captum_heta.demo",
-        "curvature": curvature,
-        "prompt": prompt,
-        "target": tokenizer.decode(outputs),
-        "output_tokens": result.output_tokens,
-        "output_probs": result.output_probs.tolist(),
-        "input_tokens": result.input_tokens,
-        "input_spans": kept,
-        "seq_attr": result.seq_attr.tolist(),
-        "token_attr": result.token_attr.tolist(),
-        "terms": {term: values.tolist() for term, values in result.terms._asdict().items()},
-        "seconds": round(seconds, 3),
-    }
+def show_result(result: "LLMTokenAttributionResult", console: "Console") -> None:
+    """The shaded prompt, what scores highest, and how likely each output token was."""
+    from rich.text import Text
 
+    from captum_heta.attr.result_view import probability, unlikely_note, why
+    from captum_heta.visualization.signs import visible
+    from captum_heta.visualization.terminal import has_colours, highest, outputs_table, scored_text
 
-def _show(report: dict[str, Any], console: Console) -> None:
-    count = len(report["output_tokens"])
-    probability = torch.tensor(report["output_probs"]).prod().item()
-    mean = {name: torch.tensor(values).mean(0).tolist() for name, values in report["terms"].items()}
-    scores = [score / count for score in report["seq_attr"]]
-    console.print(f"Why {report['target']!r} (probability {probability:.3g})?\n", markup=False)
-    console.print(shaded(report["prompt"], report["input_spans"], scores))
+    count, coloured = len(result.output_tokens), has_colours(console)
+    scores = (result.seq_attr / count).tolist()
+    terms = {name.replace("_", " "): values.mean(0).tolist() for name, values in result.terms._asdict().items()}
+    console.print(why(result.target, probability(result)), markup=False)
+    for note in unlikely_note(result):
+        console.print(note, markup=False, style="yellow")
+    console.print("")
+    if not coloured:
+        console.print(Text(f"{visible(result.prompt)}\n"))
+    console.print(scored_text(console, result.prompt, result.spans, scores))
     console.print(f"\nHighest scores{f', means over {count} output tokens' if count > 1 else ''}:")
-    columns = {"score": scores} | {name.replace("_", " "): values for name, values in mean.items()}
-    console.print(highest(report["prompt"], report["input_spans"], columns))
-    console.print(f"\n{len(scores)} tokens, curvature {report['curvature']}, {report['seconds']:.2f} s", markup=False)
+    console.print(highest(result.prompt, result.spans, {"score": scores} | terms, marked=not coloured))
+    if count > 1:
+        console.print("\nEach output token, and the tokens with the largest shares of its scores:")
+        console.print(outputs_table(result.output_labels, result.pieces, result.shares.tolist()))
+    about = result.provenance
+    seconds = f"{len(scores)} tokens, curvature {about['curvature']}, {about['seconds']:.2f} s"
+    console.print(f"\n{seconds}", markup=False)

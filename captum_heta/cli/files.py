@@ -1,6 +1,7 @@
 """The files that a command writes: looked at before anything is computed, and none of it lost where one fails."""
 
 import os
+import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -8,7 +9,9 @@ from pathlib import Path
 
 import typer
 
-from captum_heta.cli.told import TOLD, say, tell
+from captum_heta.cli.arguments import STANDARD
+from captum_heta.cli.messages import USER_ERRORS, print_error, print_note
+from captum_heta.files import write_whole
 
 
 def check_files(files: Mapping[str, Path | None]) -> None:
@@ -18,8 +21,16 @@ def check_files(files: Mapping[str, Path | None]) -> None:
         files: by the option that names it; None where it is left out.
     """
     places: dict[str, str] = {}
+    standard: dict[Path, str] = {}
     for option, file in files.items():
         if file is None:
+            continue
+        if file == STANDARD:
+            if STANDARD in standard:
+                raise ValueError(
+                    f"Both {standard[STANDARD]} and {option} write to standard output: choose one of them."
+                )
+            standard[STANDARD] = option
             continue
         if file.is_dir():
             raise ValueError(f"{option} {file} is a folder: give the name of a file in it.")
@@ -56,30 +67,39 @@ def _check_folder(wanted: str, folder: Path) -> None:
 
 
 @contextmanager
-def written(files: Mapping[Path, Callable[[Path], object]], debug: bool) -> Iterator[None]:
+def written(files: Mapping[Path | None, Callable[[], str]], debug: bool, quiet: bool) -> Iterator[bool]:
     """Write each file, whatever becomes of the others and of what is shown within this context, and tell afterwards.
 
+    Yields:
+        Whether something may be shown: not if it is to be quiet, or a file is standard output.
+
     Args:
-        files: what writes each.
+        files: what makes the text of each; nothing for None, an option that was left out.
         debug: tell what failed with a traceback.
+        quiet: tell nothing but what failed.
 
     Raises:
         typer.Exit: with status 1, at the end, if one could not be written.
     """
     # before anything is shown: what reads it in a pipe may end, and this process with it
     failed: dict[Path, Exception] = {}
-    for file, write in files.items():
+    wanted = {file: make for file, make in files.items() if file is not None}
+    for file, make in wanted.items():
         try:
-            write(file)
-        except TOLD as error:
+            if file == STANDARD:
+                sys.stdout.write(make())
+                sys.stdout.flush()
+            else:
+                write_whole(file, make())
+        except USER_ERRORS as error:
             failed[file] = error
     try:
-        yield
+        yield not quiet and STANDARD not in wanted
     finally:
-        for file in files:
+        for file in wanted:
             if file in failed:
-                tell(failed[file], debug, f"{file} was not written.")
-            else:
-                say(f"Wrote {file}")
+                print_error(failed[file], debug, f"{file} was not written.")
+            elif not quiet and file != STANDARD:
+                print_note(f"Wrote {file}")
     if failed:
         raise typer.Exit(1)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from pandas import DataFrame
 
-_SCALES = ("sum", "max", "none")
+_SCALES = ("sum", "max", "none", "shares")
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,8 @@ class Comparison:
         results: Captum's results, as the methods gave them.
         failures: the methods that failed, and why.
         seconds: how long each method took, failed ones too.
+        groups: the name of the document or the message of each feature; None for an input without such parts.
+        provenance: what the numbers were made with: model, versions, date.
     """
 
     prompt: str
@@ -58,6 +60,8 @@ class Comparison:
     results: dict[str, LLMAttributionResult] = field(default_factory=dict)
     failures: dict[str, Failure] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
+    groups: list[str] | None = None
+    provenance: dict[str, Any] = field(default_factory=dict)
 
     @property
     def names(self) -> list[str]:
@@ -74,8 +78,9 @@ class Comparison:
         """The methods' `seq_attr`, (methods, features), signed, float32 on the CPU.
 
         Args:
-            scale: "sum" makes the magnitudes of a row sum to 1, "max" the largest 1, "none" leaves them. A row of zeros
-                stays so.
+            scale: "sum" makes the magnitudes of a row sum to 1, "max" the largest 1, "none" leaves them. "shares" does
+                so for each output token and takes the mean, so that one that the model found unlikely does not drown
+                the others. A row of zeros stays so.
 
         Raises:
             ValueError: for another scale, and if no method has a result.
@@ -85,12 +90,10 @@ class Comparison:
         if not self.results:
             failed = "; ".join(f"{name}: {failure}" for name, failure in self.failures.items())
             raise ValueError(f"No method has a result. {failed}")
+        if scale == "shares":
+            return torch.stack([_scaled(_by_output(result), "sum").mean(0) for result in self.results.values()])
         rows = torch.stack([result.seq_attr.detach().float().cpu() for result in self.results.values()])
-        if scale == "none":
-            return rows
-        size = rows.double().abs()  # whose sum may be more than float32 has
-        size = size.sum(1, keepdim=True) if scale == "sum" else size.amax(1, keepdim=True)
-        return (rows / size.clamp(min=torch.finfo(rows.dtype).tiny)).float()
+        return rows if scale == "none" else _scaled(rows, scale)
 
     def spearman(self, signed: bool = False) -> Tensor:
         """Rank correlations of the methods, (methods, methods); of the magnitudes, or of the ``signed`` scores."""
@@ -116,22 +119,39 @@ class Comparison:
             raise ImportError("to_dataframe needs pandas: pip install 'captum-heta[compare]'.") from error
         return pandas.DataFrame(self.matrix(scale).T.numpy(), index=self.tokens, columns=self.names)
 
-    def plot(self, **kwargs: Any) -> "tuple[Figure, Axes]":
-        """A row of shaded text a method; ``kwargs`` are those of `captum_heta.visualization.plot_text`."""
+    def plot(self, shares: bool = False, **kwargs: Any) -> "tuple[Figure, Axes]":
+        """A row of shaded text a method.
+
+        Args:
+            shares: as in `to_html`.
+            **kwargs: those of `captum_heta.visualization.plot_text`.
+        """
+        from captum_heta.comparison.view import outputs_note, question
         from captum_heta.visualization import plot_text
 
         rows = {
             f"{name} ({self.seconds[name]:.2f} s)": self.spread(row)
-            for name, row in zip(self.names, self.matrix("none").tolist(), strict=True)
+            for name, row in zip(self.names, self.matrix("shares" if shares else "none").tolist(), strict=True)
         }
-        kwargs.setdefault("title", f"Why {self.target!r}?")
+        kwargs.setdefault("title", "\n".join([question(self), *outputs_note(self)]))
         return plot_text(rows, self.prompt, self.spans, **kwargs)
 
-    def to_html(self) -> str:
-        """One self-contained page: shaded text, time and rank correlations of each method; no script, no network."""
-        from captum_heta.comparison.page import comparison_page
+    def to_html(self, shares: bool = False) -> str:
+        """One self-contained page: shaded text, time and rank correlations of each method; no script, no network.
 
-        return comparison_page(self)
+        Args:
+            shares: colour by the mean of the output tokens' shares, as `matrix` has them, and not by their scores' sum.
+        """
+        from captum_heta.comparison.view import view_of
+        from captum_heta.visualization.html import page
+
+        return page(view_of(self, shares))
+
+    def _repr_html_(self) -> str:
+        from captum_heta.comparison.view import view_of
+        from captum_heta.visualization.html import fragment
+
+        return fragment(view_of(self))
 
     @property
     def spans(self) -> list[Span]:
@@ -166,3 +186,15 @@ class Comparison:
         from captum_heta.comparison.saved import read
 
         return read(file)
+
+
+def _by_output(result: LLMAttributionResult) -> Tensor:
+    """The scores of each output token, or of the whole output; float32 on the CPU."""
+    rows = result.seq_attr[None] if result.token_attr is None else result.token_attr
+    return rows.detach().float().cpu()
+
+
+def _scaled(rows: Tensor, scale: str) -> Tensor:
+    size = rows.double().abs()  # whose sum may be more than float32 has
+    size = size.sum(1, keepdim=True) if scale == "sum" else size.amax(1, keepdim=True)
+    return (rows / size.clamp(min=torch.finfo(rows.dtype).tiny)).float()

@@ -1,7 +1,7 @@
 """Several attribution methods on one prompt and one target: ``compare``."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -18,23 +18,27 @@ from torch import Tensor
 
 from captum_heta.attr import LLMTokenAttribution, TokenAttribution
 from captum_heta.attr._captum import NullProgress, progress
-from captum_heta.comparison.interrupt import ComparisonInterrupt
+from captum_heta.comparison.interruption import ComparisonInterrupt
 from captum_heta.comparison.models import language_model, tightest, undisturbed
 from captum_heta.comparison.result import Comparison, Failure
 from captum_heta.inputs import LocatedInput, TextInput
 from captum_heta.inputs.target import generated_answer, target_ids
+from captum_heta.methods import METHODS, named_methods
 from captum_heta.prompts import check_length
+from captum_heta.provenance import now, of_model, versions
+from captum_heta.tokenizers import Tokenizer
 
 # Prompt and target to a score for each feature of the input.
 PlainMethod = Callable[[str, str], Any]
 
 
 def compare(
-    methods: Mapping[str, Any],
-    tokenizer: Any,
+    methods: Mapping[str, Any] | Sequence[str],
+    tokenizer: Tokenizer,
     inp: str | InterpretableInput,
     target: str | Tensor | None = None,
     *,
+    model: Any = None,
     gen_args: dict[str, Any] | None = None,
     options: Mapping[str, Mapping[str, Any]] | None = None,
     show_progress: bool = False,
@@ -47,14 +51,16 @@ def compare(
     Args:
         methods: by the name that each has in tables: an attribution method of this package or of Captum, made with a
             model; one that is wrapped already (`LLMTokenAttribution`, `LLMAttribution`, `LLMGradientAttribution`); or
-            any function of prompt and target, two texts, that returns a score for each feature of ``inp``.
+            any function of prompt and target, two texts, that returns a score for each feature of ``inp``. Or a list of
+            short names, such as ``["heta", "ig"]``, which `captum_heta.methods.METHODS` has; they need ``model``.
         tokenizer: the tokenizer of the models.
         inp: a TextTokenInput or TextTemplateInput, such as a `ChatInput` or a `DocumentsInput`; or text, whose tokens
             except the special ones are the features.
         target: what is explained, as text or token ids (K,). None lets the first method's model generate it, once.
+        model: the model of methods that are named, a causal language model of transformers.
         gen_args: arguments of ``model.generate``; only without ``target``. None generates greedily, as Captum does,
             up to the end of the models' positions.
-        options: by the name of a method, arguments of its ``attribute``, such as ``{"IG": {"n_steps": 20}}``. Captum's
+        options: by the name of a method, arguments of its ``attribute``, such as ``{"ig": {"n_steps": 20}}``. Captum's
             perturbation methods get ``use_cached_outputs=False``, without which Captum 0.9 is wrong on transformers 5.
         show_progress: show a progress bar of the methods.
 
@@ -66,12 +72,15 @@ def compare(
 
     Example::
 
-        >>> methods = {"HETA": HETA(model), "Ablation": FeatureAblation(model)}
-        >>> compare(methods, tokenizer, "Anna lives in Rome. Anna lives in", " Rome").plot()
+        >>> found = compare(["heta", "ablation"], tokenizer, "Anna lives in Rome. Anna lives in", "Rome", model=model)
+        >>> found.names
+        ['HETA', 'Feature Ablation']
+        >>> figure, axes = found.plot()
     """
-    if not methods:
-        raise ValueError("There are no methods to compare.")
-    options = options or {}
+    if not isinstance(methods, Mapping):
+        titles = {short: method.title for short, method in METHODS.items()}
+        options = {titles.get(name, name): some for name, some in (options or {}).items()}
+    methods, options = _methods(methods, model), options or {}
     unknown = [name for name in options if name not in methods]
     if unknown:
         raise ValueError(f"options are for {unknown[0]!r}, which is not among the methods {', '.join(methods)}.")
@@ -86,7 +95,14 @@ def compare(
     outputs = _outputs(wrapped, prompt, target, gen_args)
     if limit is not None:
         check_length(limit, length + len(outputs) - 1)
-    found = Comparison(prompt.text, prompt.places, prompt.labels, tokenizer.decode(outputs))
+    found = Comparison(
+        prompt.text,
+        prompt.places,
+        prompt.labels,
+        tokenizer.decode(outputs),
+        groups=prompt.groups,
+        provenance=_provenance(wrapped.values(), options),
+    )
     try:
         _run(found, wrapped, prompt, outputs, options, show_progress)
     except KeyboardInterrupt as stop:
@@ -96,6 +112,33 @@ def compare(
                 found.failures[name] = Failure("KeyboardInterrupt", "interrupted")
         raise ComparisonInterrupt(found) from stop
     return found
+
+
+def _methods(methods: Mapping[str, Any] | Sequence[str], model: Any) -> Mapping[str, Any]:
+    """The methods by their names in tables."""
+    if not methods:
+        raise ValueError("There are no methods to compare.")
+    if isinstance(methods, Mapping):
+        if model is not None:
+            raise ValueError(
+                "model is of methods that are named by text; these have models of their own: leave it out."
+            )
+        return methods
+    if isinstance(methods, str) or not all(isinstance(name, str) for name in methods):
+        raise TypeError(
+            f"methods must be a mapping from names to methods, or a list of short names such as ['heta', 'ig'], got "
+            f"{methods!r:.80}."
+        )
+    if model is None:
+        raise ValueError("Methods that are named by text need the model that they explain: pass model=....")
+    return named_methods(methods, model)
+
+
+def _provenance(methods: Iterable[Any], options: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """What the numbers are made with."""
+    models = [lm.model for lm in map(language_model, methods) if lm is not None]
+    given = {f"{name} {option}": repr(value) for name, some in options.items() for option, value in some.items()}
+    return (of_model(models[0]) if models else {}) | {"options": given, "versions": versions(), "date": now()}
 
 
 def _run(
@@ -142,14 +185,14 @@ def _check_shape(scores: Tensor, count: int) -> None:
         raise ValueError(f"expected a score for each of the {count} features, got {tuple(scores.shape)}.")
 
 
-def _length(inp: str | TextTokenInput | TextTemplateInput, tokenizer: Any) -> int:
+def _length(inp: str | TextTokenInput | TextTemplateInput, tokenizer: Tokenizer) -> int:
     """How many tokens the prompt has."""
     if isinstance(inp, TextTokenInput):
         return inp.inp_tensor.shape[1]
     return len(tokenizer.encode(inp if isinstance(inp, str) else inp.to_model_input()))
 
 
-def _wrapped(name: str, method: Any, tokenizer: Any) -> Any:
+def _wrapped(name: str, method: Any, tokenizer: Tokenizer) -> Any:
     if isinstance(method, LLMAttribution | LLMGradientAttribution):
         return method
     if isinstance(method, TokenAttribution):

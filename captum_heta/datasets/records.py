@@ -76,7 +76,7 @@ class Record:
             known = ", ".join(map(repr, self.fields)) or "none"
             raise self.error(field, f"is missing, expected {expected}; the fields there are {known:.500}.")
         if not valid(self.fields[field]):
-            raise self.error(field, f"must be {expected}, got {shown(self.fields[field])}.")
+            raise self.error(field, f"must be {expected}, got {abbreviated(self.fields[field])}.")
         return self.fields[field]
 
     def _inside(self, field: str, value: list[int], prompt: str) -> Span:
@@ -121,7 +121,9 @@ def of_file(file: Path, key: str | None = None) -> list[Record]:
     if isinstance(rows, dict):
         rows = rows.get(key, [rows])  # a single line of JSON Lines is an object, too
     if not isinstance(rows, list):
-        raise ValueError(f"{file} must hold a list of records{f' under {key!r}' if key else ''}, got {shown(rows)}.")
+        raise ValueError(
+            f"{file} must hold a list of records{f' under {key!r}' if key else ''}, got {abbreviated(rows)}."
+        )
     return of_rows(rows, str(file))
 
 
@@ -134,8 +136,8 @@ def of_rows(rows: Iterable[Any], where: str) -> list[Record]:
     records = []
     for number, row in enumerate(rows, start=1):
         if not isinstance(row, Mapping):
-            raise ValueError(f"{where}, record {number}: must be an object with named fields, got {shown(row)}.")
-        name = f" (id {shown(row['id'])})" if "id" in row else ""
+            raise ValueError(f"{where}, record {number}: must be an object with named fields, got {abbreviated(row)}.")
+        name = f" (id {abbreviated(row['id'])})" if "id" in row else ""
         records.append(Record(row, f"{where}, record {number}{name}"))
     if not records:
         raise ValueError(f"{where} holds no records.")
@@ -156,12 +158,12 @@ def with_unique_ids(examples: list[Example], source: str | Path) -> list[Example
     seen = set()
     for example in examples:
         if example.id in seen:
-            raise ValueError(f"{source} has two records with the id {shown(example.id)}: ids must be unique.")
+            raise ValueError(f"{source} has two records with the id {abbreviated(example.id)}: ids must be unique.")
         seen.add(example.id)
     return examples
 
 
-def shown(value: Any, most: int = 200) -> str:
+def abbreviated(value: Any, most: int = 200) -> str:
     """The first ``most`` characters of a value of a record, which may be nested deeper than Python can write it."""
     try:
         return f"{value!r:.{most}}"

@@ -9,11 +9,12 @@ from typing import Any
 
 from captum_heta.datasets import Example
 from captum_heta.demo.world import example
+from captum_heta.tokenizers import Tokenizer
 
 __all__ = ["examples", "load_model"]
 
 
-def load_model() -> tuple[Any, Any]:
+def load_model() -> tuple[Any, Tokenizer]:
     """The embedded model, an ordinary `LlamaForCausalLM` in eval mode, and its fast tokenizer.
 
     It reads about six short sentences and a question and answers with one word; its model card is
@@ -28,6 +29,7 @@ def load_model() -> tuple[Any, Any]:
             model = LlamaForCausalLM(LlamaConfig.from_pretrained(folder, local_files_only=True)).float()
         load_weights(model, folder / "model.safetensors")
         tokenizer = PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
+    model.config.name_or_path = "captum_heta.demo"  # what results say they are of
     return model.eval(), tokenizer
 
 

@@ -10,6 +10,7 @@ from captum_heta.inputs.parts import summed
 from captum_heta.inputs.rendering import ChatRenderer, Message, checked_messages, content_spans
 from captum_heta.inputs.text import TextInput, mask_of
 from captum_heta.spans import sentence_spans
+from captum_heta.tokenizers import Tokenizer
 
 
 class ChatInput(TextInput):
@@ -46,14 +47,17 @@ class ChatInput(TextInput):
     Example::
 
         >>> chat = ChatInput([{"role": "user", "content": "Where is Rome?"}], tokenizer)
+        >>> chat.pieces
+        ['Where', ' is', ' Rome', '?']
         >>> result = LLMTokenAttribution(HETA(model), tokenizer).attribute(chat, target="Italy")
-        >>> chat.by_message(result.seq_attr)  # {0: ...}
+        >>> list(result.by_group())
+        ['0 user']
     """
 
     def __init__(
         self,
         messages: Sequence[Message],
-        tokenizer: Any,
+        tokenizer: Tokenizer,
         *,
         roles: Collection[str] | None = None,
         add_generation_prompt: bool = True,

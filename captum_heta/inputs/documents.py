@@ -13,6 +13,7 @@ from captum_heta.inputs.offsets import reaching_back, token_spans
 from captum_heta.inputs.parts import summed
 from captum_heta.inputs.rendering import ChatRenderer, Message, checked_messages
 from captum_heta.spans import Span, sentence_spans
+from captum_heta.tokenizers import Tokenizer
 
 _TEMPLATE = "{documents}\n\nQuestion: {question}\nAnswer:"
 _FEATURES = ("document", "sentence", "token")
@@ -53,15 +54,16 @@ class DocumentsInput(TextTemplateInput):
 
         >>> documents = {"Rome": "Anna lives in Rome.", "Oslo": "Ben lives in Oslo."}
         >>> inp = DocumentsInput(documents, "Where does Ben live?", tokenizer)
-        >>> result = LLMTokenAttribution(HETA(model), tokenizer).attribute(inp, target=" Oslo")
-        >>> inp.by_document(result.seq_attr)  # {"Rome": ..., "Oslo": ...}
+        >>> shares = LLMTokenAttribution(HETA(model), tokenizer).attribute(inp, target="Oslo").by_group()
+        >>> max(shares, key=shares.get)
+        'Oslo'
     """
 
     def __init__(
         self,
         documents: Mapping[str, str],
         question: str | None,
-        tokenizer: Any,
+        tokenizer: Tokenizer,
         *,
         by: str = "document",
         template: str | None = None,
@@ -178,7 +180,7 @@ class _TextPrompt:
 class _ChatPrompt:
     """From the written documents to the text that the tokenizer encodes to the chat's token ids."""
 
-    def __init__(self, messages: Sequence[Message], question: str | None, tokenizer: Any, documents: str) -> None:
+    def __init__(self, messages: Sequence[Message], question: str | None, tokenizer: Tokenizer, documents: str) -> None:
         self.chat, self.question = checked_messages(messages), question
         _check_placeholders("\n".join(message.get("content") or "" for message in self.chat), question)
         self.render = ChatRenderer(tokenizer, add_generation_prompt=True, template_args=None)
@@ -210,7 +212,7 @@ class _ChatPrompt:
         )
 
 
-def _cuts(whole: TextTemplateInput, by: str, tokenizer: Any) -> list[list[Span]]:
+def _cuts(whole: TextTemplateInput, by: str, tokenizer: Tokenizer) -> list[list[Span]]:
     """The characters [start, end) of the features in each document."""
     prompt = whole.to_model_input()
     places = [found[0] if found else (0, 0) for found in value_spans(whole)]

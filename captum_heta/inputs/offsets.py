@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from captum_heta.spans import Span
+from captum_heta.tokenizers import Tokenizer
 
 # What tokenizers in Python do when asked for offsets: some refuse, some leave them out.
 NO_OFFSETS = (NotImplementedError, KeyError)
@@ -12,7 +13,7 @@ NO_OFFSETS = (NotImplementedError, KeyError)
 _WINDOW, _CONTEXT = 16, 4
 
 
-def token_spans(text: str, tokenizer: Any) -> tuple[list[int], list[Span]]:
+def token_spans(text: str, tokenizer: Tokenizer) -> tuple[list[int], list[Span]]:
     """The token ids of ``text``, as the model gets them, and the characters [start, end) of each.
 
     Special tokens that stand for no text have an empty span. Tokens that are part of one character (the
@@ -28,7 +29,7 @@ def token_spans(text: str, tokenizer: Any) -> tuple[list[int], list[Span]]:
         return ids, _decoded_spans(text, ids, tokenizer)
 
 
-def offsets(text: str, tokenizer: Any, **arguments: Any) -> tuple[list[int], list[Span]]:
+def offsets(text: str, tokenizer: Tokenizer, **arguments: Any) -> tuple[list[int], list[Span]]:
     """As `token_spans`, from the tokenizer's own offsets; ``arguments`` are its own.
 
     Raises:
@@ -52,7 +53,7 @@ def _white_space(text: str, start: int, most: int) -> int:
     return len(part) - len(part.lstrip())
 
 
-def spans_of_ids(ids: Sequence[int], tokenizer: Any) -> tuple[str, list[Span]]:
+def spans_of_ids(ids: Sequence[int], tokenizer: Tokenizer) -> tuple[str, list[Span]]:
     """The text of token ids, and the characters [start, end) of each as in `token_spans`.
 
     It is the text that the tokenizer makes these ids of, special tokens that it does not add itself included. Where
@@ -77,7 +78,7 @@ def spans_of_ids(ids: Sequence[int], tokenizer: Any) -> tuple[str, list[Span]]:
     return plain, _decoded_spans(plain, list(ids), tokenizer)
 
 
-def encoded(text: str, tokenizer: Any) -> tuple[list[int], list[Span]]:
+def encoded(text: str, tokenizer: Tokenizer) -> tuple[list[int], list[Span]]:
     """The token ids of ``text`` without special tokens around it, and the characters [start, end) of each.
 
     Raises:
@@ -124,7 +125,7 @@ def place_of(text: str, span: Span, places: Sequence[Span]) -> tuple[int, Span] 
     return (best, shared[best]) if 2 * inside >= whole else None
 
 
-def _decoded_spans(text: str, ids: list[int], tokenizer: Any) -> list[Span]:
+def _decoded_spans(text: str, ids: list[int], tokenizer: Tokenizer) -> list[Span]:
     """Spans by decoding one token more each time and comparing what is not white space, which tokenizers add and drop.
 
     A token that only adds white space has the gap between its neighbours.
@@ -148,7 +149,7 @@ def _decoded_spans(text: str, ids: list[int], tokenizer: Any) -> list[Span]:
     return spans
 
 
-def _visible_ends(ids: list[int], tokenizer: Any) -> Iterator[tuple[int, int, bool]]:
+def _visible_ends(ids: list[int], tokenizer: Tokenizer) -> Iterator[tuple[int, int, bool]]:
     """For each token how many visible characters the text has before and after it, and if it only adds white space.
 
     A window of tokens is decoded, and not all that are before: the time is linear in their number. The window starts
@@ -172,7 +173,7 @@ def _visible_ends(ids: list[int], tokenizer: Any) -> Iterator[tuple[int, int, bo
                     break
 
 
-def _decoded(ids: Sequence[int], tokenizer: Any) -> str:
+def _decoded(ids: Sequence[int], tokenizer: Tokenizer) -> str:
     return tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
 
 

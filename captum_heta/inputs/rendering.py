@@ -7,6 +7,7 @@ import jinja2
 
 from captum_heta.inputs.markers import absent_characters, marked_places
 from captum_heta.spans import Span
+from captum_heta.tokenizers import Tokenizer
 
 Message = Mapping[str, Any]
 
@@ -60,7 +61,9 @@ class ChatRenderer:
             called, if the template fails.
     """
 
-    def __init__(self, tokenizer: Any, add_generation_prompt: bool, template_args: Mapping[str, Any] | None) -> None:
+    def __init__(
+        self, tokenizer: Tokenizer, add_generation_prompt: bool, template_args: Mapping[str, Any] | None
+    ) -> None:
         args = dict(template_args or {})
         taken = sorted(set(args) & set(_OURS))
         if taken:

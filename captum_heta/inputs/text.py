@@ -13,6 +13,7 @@ from captum_heta.features import Features
 from captum_heta.inputs.markers import value_spans
 from captum_heta.inputs.offsets import spans_of_ids, token_spans
 from captum_heta.spans import Span, sentence_spans
+from captum_heta.tokenizers import Tokenizer
 
 
 class TextInput(TextTokenInput):
@@ -48,7 +49,7 @@ class TextInput(TextTokenInput):
     def __init__(
         self,
         text: str | Sequence[int] | Tensor,
-        tokenizer: Any,
+        tokenizer: Tokenizer,
         *,
         skip_tokens: Sequence[int | str] | None = None,
         baselines: int | str = 0,
@@ -60,7 +61,12 @@ class TextInput(TextTokenInput):
         self._set(ids, [token not in numbers for token in ids], tokenizer, baselines, numbers)
 
     def _set(
-        self, ids: Sequence[int], kept: Sequence[bool], tokenizer: Any, baselines: int | str, skipped: list[int] | None
+        self,
+        ids: Sequence[int],
+        kept: Sequence[bool],
+        tokenizer: Tokenizer,
+        baselines: int | str,
+        skipped: list[int] | None,
     ) -> None:
         """The attributes of Captum's class, whose constructor would encode text, perhaps to other tokens."""
         self.tokenizer = tokenizer
@@ -154,7 +160,7 @@ class LocatedInput:
         ValueError: if there is no token, or nothing to attribute to.
     """
 
-    def __init__(self, inp: InterpretableInput, tokenizer: Any) -> None:
+    def __init__(self, inp: InterpretableInput, tokenizer: Tokenizer) -> None:
         if not isinstance(inp, TextTokenInput | TextTemplateInput):
             raise TypeError(f"inp must be a TextTokenInput or a TextTemplateInput, got {type(inp).__name__}.")
         self.inp, self.tokenizer = inp, tokenizer

@@ -9,9 +9,11 @@ def spearman(one: Tensor, other: Tensor) -> Tensor:
 
     In [-1, 1]; NaN where all values of one of them are the same, which have no order.
     """
-    # ranked before they are broadcast: a table of many attributions ranks each once
+    # ranked before they are broadcast, and multiplied as matrices: a table of R rows with each other ranks R rows, and
+    # makes no R x R x F numbers
     a, b = (ranks - ranks.mean(-1, keepdim=True) for ranks in (_ranks(one), _ranks(other)))
-    return (a * b).sum(-1) / (a.square().sum(-1) * b.square().sum(-1)).sqrt()
+    products = torch.einsum("...f,...f->...", a, b)
+    return products / (a.square().sum(-1) * b.square().sum(-1)).sqrt()
 
 
 def top_k_overlap(one: Tensor, other: Tensor, k: int) -> Tensor:

@@ -47,7 +47,7 @@ def gated_log_probs(model: Any, perturbations_per_eval: int | None = None) -> Ca
 
         def log_probs(rows: Tensor) -> Tensor:
             embeds = lm.embed(ids[rows])
-            return lm.log_probs_of_embeddings(embeds * gates[rows, :, None].to(embeds), None)
+            return lm.log_probs(embeds * gates[rows, :, None].to(embeds))[:, 0]
 
         with lm.lock, lm.restored(), lm.evaluating():
             rows = torch.arange(len(ids), device=ids.device)

@@ -10,11 +10,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from captum_heta.metrics.inputs import ScoredPrompt, batch_of, language_model, scored_prompts
+from captum_heta.metrics.inputs import ScoredPrompt, over_rows
 from captum_heta.models import Batch, LanguageModel
 from captum_heta.prompts import Baselines, baseline_embeddings, baselines_of_row, targets
+from captum_heta.signatures import taking_those_of
 
 RATIOS = (0.05, 0.1, 0.2, 0.5)
+_OF_FALLS = ("target", "baselines", "ratios")
 
 
 def comprehensiveness(
@@ -52,34 +54,21 @@ def comprehensiveness(
         TypeError: if the model does not predict the next token.
         ValueError: for arguments that do not fit; the message says what would.
     """
-    falls = _Falls(lambda chosen, free: chosen, target, baselines, ratios)
-    return falls.of(model, inputs, attributions, additional_forward_args, fixed, perturbations_per_eval)
+    falls = _Falls(lambda chosen, free: chosen, inputs, target, baselines, ratios)
+    rest = (additional_forward_args, fixed, perturbations_per_eval)
+    return over_rows(falls.of_row, model, inputs, attributions, *rest)
 
 
-def sufficiency(
-    model: Any,
-    inputs: Tensor,
-    attributions: Tensor,
-    *,
-    target: int | Sequence[int] | Tensor | None = None,
-    baselines: Baselines = None,
-    ratios: Sequence[float] = RATIOS,
-    additional_forward_args: Any = None,
-    fixed: Tensor | None = None,
-    perturbations_per_eval: int | None = None,
-) -> Tensor:
+@taking_those_of(comprehensiveness)
+def sufficiency(model: Any, inputs: Tensor, attributions: Tensor, **options: Any) -> Tensor:
     """How far the target's probability falls when only the most important tokens are left; smaller is better.
 
     Args:
         model: a causal language model of Hugging Face transformers.
         inputs: (B, n) token ids.
         attributions: (B, n).
-        target: as in `comprehensiveness`.
-        baselines: as there, for the tokens that are not left.
-        ratios: as there.
-        additional_forward_args: as there.
-        fixed: as there; these tokens are left too.
-        perturbations_per_eval: as there.
+        **options: as in `comprehensiveness`; ``baselines`` are for the tokens that are not left, and ``fixed`` ones are
+            left too.
 
     Returns:
         (B,), the mean over ``ratios``, in [-1, 1].
@@ -88,8 +77,8 @@ def sufficiency(
         TypeError: if the model does not predict the next token.
         ValueError: for arguments that do not fit; the message says what would.
     """
-    falls = _Falls(lambda chosen, free: free & ~chosen, target, baselines, ratios)
-    return falls.of(model, inputs, attributions, additional_forward_args, fixed, perturbations_per_eval)
+    falls = _Falls(lambda chosen, free: free & ~chosen, inputs, *(options.pop(name) for name in _OF_FALLS))
+    return over_rows(falls.of_row, model, inputs, attributions, **options)
 
 
 class _Falls:
@@ -97,45 +86,40 @@ class _Falls:
 
     Args:
         masked: from the most important tokens (R, n) and those that may be masked (n,) to those that are (R, n).
+        inputs: (B, n), all prompts.
         target: whose probability.
         baselines: what masks.
         ratios: R parts of the tokens.
     """
 
     def __init__(
-        self, masked: Callable[[Tensor, Tensor], Tensor], target: Any, baselines: Baselines, ratios: Sequence[float]
+        self,
+        masked: Callable[[Tensor, Tensor], Tensor],
+        inputs: Tensor,
+        target: Any,
+        baselines: Baselines,
+        ratios: Sequence[float],
     ) -> None:
         if len(ratios) == 0:
             raise ValueError("ratios is empty: give at least one part of the tokens, in (0, 1].")
         for ratio in ratios:
             if not 0 < ratio <= 1:
                 raise ValueError(f"ratios are parts of the tokens and must be in (0, 1], got {ratio}.")
-        self.masked, self.target, self.baselines, self.ratios = masked, target, baselines, ratios
+        self.masked, self.inputs, self.ratios = masked, inputs, ratios
+        self.target, self.baselines = target, baselines
 
-    def of(
-        self, model: Any, inputs: Tensor, attributions: Tensor, arguments: Any, fixed: Tensor | None, size: int | None
-    ) -> Tensor:
-        """(B,)."""
-        lm = language_model(model)
-        with lm.lock, lm.restored(), lm.evaluating():
-            rows = scored_prompts(lm, inputs, attributions, arguments, fixed)
-            found = []
-            for i, (row, output) in enumerate(zip(rows, targets(lm, self.target, len(rows)), strict=True)):
-                mine = baselines_of_row(self.baselines, inputs, i, row.prompt.places)
-                replaced = baseline_embeddings(lm, row.embeds, mine)
-                found.append(self._of_row(lm, row, output, replaced, batch_of(lm, len(row.embeds), size)))
-        return torch.stack(found)
-
-    def _of_row(
-        self, lm: LanguageModel, row: ScoredPrompt, output: Tensor | None, replaced: Tensor, batch: Batch
-    ) -> Tensor:
+    def of_row(self, lm: LanguageModel, number: int, row: ScoredPrompt, batch: Batch) -> Tensor:
+        """The mean fall of one prompt."""
+        output = targets(lm, self.target, len(self.inputs))[number]
+        mine = baselines_of_row(self.baselines, self.inputs, number, row.prompt.places)
+        replaced = baseline_embeddings(lm, row.embeds, mine)
         positions = row.prompt.position_ids
-        whole = lm.log_probs_of_embeddings(row.embeds[None], positions)
+        whole = lm.log_probs(row.embeds[None], positions)[:, 0]
         output = whole.argmax(-1) if output is None else output
 
         def probabilities(masks: Tensor) -> Tensor:
             copies = torch.where(masks[..., None], replaced, row.embeds)
-            return lm.log_probs_of_embeddings(copies, positions)[:, output].exp()
+            return lm.log_probs(copies, positions)[:, 0, output].exp()
 
         left = torch.cat(batch.run(self.masked(_most_important(row, self.ratios), row.free), probabilities))
         return (whole[0, output].exp() - left).mean()

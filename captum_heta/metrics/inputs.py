@@ -1,5 +1,6 @@
 """From what a person passes to a metric to prompts without padding, their scores and their embeddings, all checked."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -73,6 +74,35 @@ def scored_prompts(
         mine = free[i, row.places]
         found.append(ScoredPrompt(row, lm.embed(row.ids), scores * mine, mine))
     return found
+
+
+def over_rows(
+    of_row: Callable[[LanguageModel, int, ScoredPrompt, Batch], Tensor],
+    model: Any,
+    inputs: Tensor,
+    attributions: Tensor,
+    additional_forward_args: Any,
+    fixed: Tensor | None,
+    perturbations_per_eval: int | None,
+) -> Tensor:
+    """A number for each row of a batch, (B,), while the model is locked and in eval mode.
+
+    Args:
+        of_row: from the model, the number of a row, the row, and how many copies of it go through the model at once.
+        model: a causal language model.
+        inputs: (B, n) token ids.
+        attributions: (B, n).
+        additional_forward_args: as in `scored_prompts`.
+        fixed: as there.
+        perturbations_per_eval: as in `batch_of`.
+    """
+    lm = language_model(model)
+    with lm.lock, lm.restored(), lm.evaluating():
+        rows = scored_prompts(lm, inputs, attributions, additional_forward_args, fixed)
+        batches = [batch_of(lm, len(row.embeds), perturbations_per_eval) for row in rows]
+        return torch.stack(
+            [of_row(lm, i, row, batch) for i, (row, batch) in enumerate(zip(rows, batches, strict=True))]
+        )
 
 
 def batch_of(lm: LanguageModel, length: int, size: int | None) -> Batch:

@@ -16,8 +16,11 @@ import torch
 from torch import Tensor
 
 from captum_heta.checks import check_count, check_part, check_seed
-from captum_heta.metrics.inputs import ScoredPrompt, batch_of, language_model, scored_prompts
+from captum_heta.metrics.inputs import ScoredPrompt, over_rows
 from captum_heta.models import Batch, LanguageModel
+from captum_heta.signatures import taking_those_of
+
+_OF_METRIC = ("n_draws", "seed", "retain", "relative_to_random")
 
 
 def soft_ns(
@@ -76,22 +79,12 @@ def soft_ns(
         return (farthest - distances).clamp(min=0) / farthest
 
     metric = _Metric(False, quality, n_draws, seed, retain, relative_to_random)
-    return metric.of(model, inputs, attributions, additional_forward_args, fixed, perturbations_per_eval)
+    rest = (additional_forward_args, fixed, perturbations_per_eval)
+    return over_rows(metric.of_row, model, inputs, attributions, *rest)
 
 
-def soft_nc(
-    model: Any,
-    inputs: Tensor,
-    attributions: Tensor,
-    *,
-    additional_forward_args: Any = None,
-    fixed: Tensor | None = None,
-    n_draws: int = 10,
-    seed: int = 0,
-    retain: float | None = None,
-    relative_to_random: bool = False,
-    perturbations_per_eval: int | None = None,
-) -> Tensor:
+@taking_those_of(soft_ns)
+def soft_nc(model: Any, inputs: Tensor, attributions: Tensor, **options: Any) -> Tensor:
     """Soft normalised comprehensiveness: how far the prediction moves when tokens are removed by their importance.
 
     As `soft_ns`, but each element of token i's embedding is kept with probability 1 - a_i, and
@@ -105,13 +98,7 @@ def soft_nc(
         model: a causal language model of Hugging Face transformers.
         inputs: (B, n) token ids.
         attributions: (B, n).
-        additional_forward_args: as there.
-        fixed: as there.
-        n_draws: as there.
-        seed: as there.
-        retain: as there; the 1 - a_i then have this mean.
-        relative_to_random: as there.
-        perturbations_per_eval: as there.
+        **options: as there; the 1 - a_i have the mean ``retain``.
 
     Returns:
         (B,), NaN where `soft_ns` is for the same reasons.
@@ -120,8 +107,9 @@ def soft_nc(
         TypeError: if the model does not predict the next token.
         ValueError: for arguments that do not fit; the message says what would.
     """
-    metric = _Metric(True, lambda distances, farthest: distances / farthest, n_draws, seed, retain, relative_to_random)
-    return metric.of(model, inputs, attributions, additional_forward_args, fixed, perturbations_per_eval)
+    quality = (options.pop(name) for name in _OF_METRIC)
+    metric = _Metric(True, lambda distances, farthest: distances / farthest, *quality)
+    return over_rows(metric.of_row, model, inputs, attributions, **options)
 
 
 def hellinger(one: Tensor, other: Tensor) -> Tensor:
@@ -157,16 +145,8 @@ class _Metric:
         self.removes, self.quality, self.n_draws, self.seed = removes, quality, n_draws, seed
         self.retain, self.relative = retain, relative
 
-    def of(
-        self, model: Any, inputs: Tensor, attributions: Tensor, arguments: Any, fixed: Tensor | None, size: int | None
-    ) -> Tensor:
-        """(B,)."""
-        lm = language_model(model)
-        with lm.lock, lm.restored(), lm.evaluating():
-            rows = scored_prompts(lm, inputs, attributions, arguments, fixed)
-            return torch.stack([self._of_row(lm, row, batch_of(lm, len(row.embeds), size)) for row in rows])
-
-    def _of_row(self, lm: LanguageModel, row: ScoredPrompt, batch: Batch) -> Tensor:
+    def of_row(self, lm: LanguageModel, number: int, row: ScoredPrompt, batch: Batch) -> Tensor:
+        """The metric of one prompt."""
         kept = self._kept(row.scores, row.free).expand(self.n_draws, -1)
         # draws that follow from the prompt: chance then cancels over many prompts, and methods share it on each
         entropy = np.random.SeedSequence([self.seed, *row.prompt.ids.tolist()])
@@ -226,13 +206,13 @@ def _importances(scores: Tensor, free: Tensor) -> Tensor:
 def _distances(lm: LanguageModel, row: ScoredPrompt, kept: Tensor, seeds: list[int], batch: Batch) -> Tensor:
     """Distances (R,) from the prompt's prediction when elements are kept with probabilities (R, n)."""
     positions = row.prompt.position_ids
-    whole = lm.log_probs_of_embeddings(row.embeds[None], positions)
+    whole = lm.log_probs(row.embeds[None], positions)[:, 0]
     kept = torch.where(row.free, kept, 1)
 
     def distances(draws: Sequence[int]) -> Tensor:
         # masks are made here, a batch of them at a time: all would take as much memory as all copies
         copies = [torch.where(_uniform(row.embeds, seeds[draw]) < kept[draw, :, None], row.embeds, 0) for draw in draws]
-        return hellinger(lm.log_probs_of_embeddings(torch.stack(copies), positions), whole)
+        return hellinger(lm.log_probs(torch.stack(copies), positions)[:, 0], whole)
 
     return torch.cat(batch.run(range(len(seeds)), distances))
 

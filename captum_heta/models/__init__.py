@@ -8,7 +8,7 @@ from captum_heta.models.memory import MEMORY_VARIABLE, Batch
 from captum_heta.models.records import record_of
 from captum_heta.models.seeds import seeded
 from captum_heta.models.stages import Stage
-from captum_heta.models.trace import AttentionLayer, Trace
+from captum_heta.models.trace import AttentionLayer, Trace, trace_of
 
 __all__ = [
     "GREEDY",
@@ -24,5 +24,6 @@ __all__ = [
     "greedy",
     "record_of",
     "seeded",
+    "trace_of",
     "without_end",
 ]

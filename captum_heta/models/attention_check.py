@@ -6,7 +6,7 @@ As in `captum_heta.models.selfcheck`, passes of the model decide, not names.
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,10 +15,8 @@ from transformers import DynamicCache
 from captum_heta.models.cache import prefix_cache
 from captum_heta.models.calls import Call, after, attention_weights, before, recorded
 from captum_heta.models.families import decoder_layers
+from captum_heta.models.language_model import LanguageModel
 from captum_heta.models.selfcheck import UnfitModelError, in_a_pass
-
-if TYPE_CHECKING:
-    from captum_heta.models.causal_lm import CausalLM
 
 # Called with the states of two texts and where they are.
 Look = Callable[[Tensor, str], None]
@@ -38,15 +36,20 @@ class AttentionFindings:
         candidates: by layer, the modules that have the parts of an attention module.
     """
 
-    def __init__(self, lm: "CausalLM", candidates: Mapping[int, Sequence[Attention]]) -> None:
+    def __init__(self, lm: LanguageModel, candidates: Mapping[int, Sequence[Attention]]) -> None:
         self.lm, self.candidates = lm, candidates
         self.name = type(lm.model).__name__
 
     def check(self) -> None:
         """Find out everything, before there are hooks for something else; raise TypeError as the properties do."""
-        self.lm.findings.per_layer(self.lm.findings.ids)
+        self.lm.findings.per_layer(self.ids)
         assert self.modules
         assert self.reuses_prefix in (True, False)
+
+    @property
+    def ids(self) -> Tensor:
+        """Those of the text that is passed."""
+        return self.lm.findings.ids
 
     @property
     def modules(self) -> dict[int, Attention]:
@@ -74,10 +77,10 @@ class AttentionFindings:
         Two texts that differ in their first token go through the model while all attention modules say nothing. If
         anything of the one then differs from the other after that token, something else has carried it there.
         """
-        findings, layers = self.lm.findings, self._layers()
-        ids = torch.stack([findings.ids, findings.ids])
-        ids[1, 0] = findings.ids[1]  # another one
-        per_layer = findings.per_layer(findings.ids)  # before there are hooks, as this may take passes of its own
+        findings, layers = self.lm.findings, list(decoder_layers(self.lm.model, self.lm.n_layers) or [])
+        ids = torch.stack([self.ids, self.ids])
+        ids[1, 0] = self.ids[1]  # another one
+        per_layer = findings.per_layer(self.ids)  # before there are hooks, as this may take passes of its own
         modules = {(layer, i): pair for layer, some in self.candidates.items() for i, pair in enumerate(some)}
         mixing: list[str] = []
 
@@ -93,7 +96,7 @@ class AttentionFindings:
                 stack.enter_context(before(layer, _alike_again(compared if number == 0 else None)))
                 stack.enter_context(after(layer, _seen(compared, str(number))))
             calls = stack.enter_context(recorded({key: module for key, (module, _) in modules.items()}))
-            log_probs = self.lm.log_probs(self.lm.embed(ids), keep=len(findings.ids), per_layer=per_layer)
+            log_probs = self.lm.log_probs(self.lm.embed(ids), keep=len(self.ids), per_layer=per_layer)
         compared(log_probs, "")
         if mixing:
             numbers = ", ".join(place for place in dict.fromkeys(mixing) if place.isdecimal())
@@ -109,7 +112,7 @@ class AttentionFindings:
 
     def _check_weights(self, called: Mapping[int, tuple[nn.Module, Call]]) -> None:
         """Refuse modules that look like attention and weigh nothing, as linear attention does."""
-        without, length = [], len(self.lm.findings.ids)
+        without, length = [], len(self.ids)
         for layer, (module, call) in called.items():
             weights = attention_weights(module, call, [], 0)
             if weights is None or weights.ndim != 3 or weights.shape[1:] != (length, length):
@@ -144,9 +147,9 @@ class AttentionFindings:
                 f"The forward of {self.name} takes no cache of keys and values, which HETA reads the values from. "
                 f"{_WITHOUT_ATTENTION}"
             )
-        length = len(findings.ids)
+        length = len(self.ids)
         cut = length // 2  # the prefix, which is read from the cache, and the rest
-        embeds, per_layer = lm.embed(findings.ids)[None], findings.per_layer(findings.ids)
+        embeds, per_layer = lm.embed(self.ids)[None], findings.per_layer(self.ids)
         modules = self.modules
         cache = DynamicCache()
         projections = {layer: projection for layer, (_, projection) in modules.items()}
@@ -193,10 +196,6 @@ class AttentionFindings:
         except (ValueError, TypeError, RuntimeError, AttributeError, IndexError, KeyError, NotImplementedError):
             return False  # right without it, and slower
         return findings.agree(findings.by_ids[cut:], rest)
-
-    def _layers(self) -> Sequence[nn.Module]:
-        firsts = {layer: some[0] for layer, some in self.candidates.items()}
-        return list(decoder_layers(self.lm.model, firsts) or [])
 
 
 _WITHOUT_ATTENTION = "NormXLogit, ReAGent, TDD and Captum's perturbation methods need no attention."

@@ -43,21 +43,21 @@ def attention_candidates(model: nn.Module) -> dict[int, list[tuple[nn.Module, nn
     return dict(sorted(found.items()))
 
 
-def decoder_layers(model: nn.Module, attention: dict[int, tuple[nn.Module, nn.Module]]) -> nn.ModuleList | None:
-    """The list of layers that hold the attention modules, one each and in order; None if there is no such list."""
-    modules = [module for module, _ in attention.values()]
-    for candidate in model.modules():
-        if isinstance(candidate, nn.ModuleList) and len(candidate) == len(modules):
-            pairs = zip(candidate, modules, strict=True)
-            if all(any(part is module for part in layer.modules()) for layer, module in pairs):
-                return candidate
-    return None
+def decoder_layers(model: nn.Module, count: int) -> nn.ModuleList | None:
+    """The list of the ``count`` layers that read the text; None if there is no such list.
+
+    Where every layer has attention that knows its place, each must hold its own, in order: experts, heads and the
+    layers that read pictures may be as many. Otherwise it is the outermost list of this length.
+    """
+    lists = [module for module in model.modules() if isinstance(module, nn.ModuleList) and len(module) == count]
+    attention = attention_candidates(model)
+    if all(layer in attention for layer in range(count)):
+        lists = [layers for layers in lists if all(_holds(layers[i], attention[i][0][0]) for i in range(count))]
+    return next(iter(lists), None)
 
 
-def layer_list(model: nn.Module, count: int) -> nn.ModuleList | None:
-    """The list of a model's ``count`` layers, of whatever kind; None if there is no such list."""
-    lists = (module for module in model.modules() if isinstance(module, nn.ModuleList) and len(module) == count)
-    return next(lists, None)  # the outermost: experts and heads may be as many
+def _holds(layer: nn.Module, part: nn.Module) -> bool:
+    return any(module is part for module in layer.modules())
 
 
 def head_weights(projection: nn.Module, size: int, like: Tensor) -> Tensor:

@@ -94,8 +94,13 @@ class Batch:
         """A batch of that size for where more rows do better, or this one if a person chose it."""
         return self if self.chosen or self.size >= size else Batch(size)
 
-    def run(self, rows: Rows, compute: Callable[[Rows], Result]) -> list[Result]:
+    def run(self, rows: Rows, compute: Callable[[Rows], Result], cheaper: str = "") -> list[Result]:
         """``compute`` of each batch of ``rows``, in their order.
+
+        Args:
+            rows: of which each is computed by itself.
+            compute: from some rows to what is made of them.
+            cheaper: an option of the caller's method that takes less memory, to advise where there is none left.
 
         Raises:
             RuntimeError: if memory runs out with a single row.
@@ -110,9 +115,9 @@ class Batch:
                 if not _out_of_memory(error):
                     raise
                 if len(part) == 1:
+                    ways = [*([cheaper] if cheaper else []), "a shorter prompt", "a model in bfloat16"]
                     raise RuntimeError(
-                        "Memory ran out with one row at a time. Use curvature='fisher', a shorter prompt or a model in "
-                        "bfloat16."
+                        f"Memory ran out with one row at a time. Use {', '.join(ways[:-1])} or {ways[-1]}."
                     ) from error
             else:
                 done += len(part)

@@ -7,17 +7,15 @@ behind the embeddings' back. Each check compares two passes that must agree, and
 
 from collections.abc import Callable
 from functools import cached_property, wraps
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
+from captum_heta.models.hugging_face import HuggingFaceModel
 from captum_heta.models.records import record_of
 from captum_heta.models.rope import keep_frequencies
 from captum_heta.models.state import implementations
-
-if TYPE_CHECKING:
-    from captum_heta.models.language_model import LanguageModel
 
 Answer = TypeVar("Answer")
 
@@ -29,10 +27,13 @@ _TOLERANCES = {torch.float64: 1e-4, torch.float32: 1e-3, torch.float16: 0.03, to
 
 
 def in_a_pass(check: Callable[[Any], Answer]) -> Callable[[Any], Answer]:
-    """A check whose passes leave the model as it was; what the model cannot do becomes a TypeError that says so."""
+    """A check whose passes leave the model as it was; what the model cannot do becomes a TypeError that says so.
+
+    It is a method of findings, which have a model ``lm``, its ``name`` and the ``ids`` that are passed.
+    """
 
     @wraps(check)
-    def checked(self: "Findings") -> Answer:
+    def checked(self: Any) -> Answer:
         changes = record_of(self.lm.model).changes
         with torch.no_grad(), changes.undone():
             keep_frequencies(self.lm.model, changes)
@@ -42,7 +43,7 @@ def in_a_pass(check: Callable[[Any], Answer]) -> Callable[[Any], Answer]:
                 raise
             except Exception as error:
                 raise UnfitModelError(
-                    f"{self.name} cannot be explained: a pass of {len(self.lm.findings.ids)} tokens of text fails with "
+                    f"{self.name} cannot be explained: a pass of {len(self.ids)} tokens of text fails with "
                     f"{type(error).__name__}: {error}"
                 ) from error
 
@@ -63,7 +64,7 @@ class Findings:
         lm: a view of the model.
     """
 
-    def __init__(self, lm: "LanguageModel") -> None:
+    def __init__(self, lm: HuggingFaceModel) -> None:
         self.lm = lm
         self.name = type(lm.model).__name__
         self.begin()
@@ -217,7 +218,7 @@ def _distance(one: Tensor, other: Tensor) -> float:
     return (one - other).abs().nan_to_num(posinf=0, neginf=0).max().item()
 
 
-def _plain_ids(lm: "LanguageModel") -> Tensor:
+def _plain_ids(lm: HuggingFaceModel) -> Tensor:
     """(n,), different token ids of words, if there are so many: none that stands for a picture or for padding."""
     special = _special_ids(lm.model.config)
     # spread over the vocabulary: its first ids are often special, and alike

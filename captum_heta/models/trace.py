@@ -2,19 +2,18 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from functools import cached_property
-from typing import TYPE_CHECKING, NamedTuple
+from functools import cached_property, partial
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from transformers import Cache
+from transformers import Cache, DynamicCache
 
 from captum_heta.models.cache import prefix_cache
+from captum_heta.models.calls import Call, attention_weights, recorded
+from captum_heta.models.causal_lm import CausalLM
 from captum_heta.models.families import head_weights
 from captum_heta.models.stages import Stage
-
-if TYPE_CHECKING:
-    from captum_heta.models.causal_lm import CausalLM
 
 
 class KeysValues(NamedTuple):
@@ -66,7 +65,7 @@ class Trace:
         per_layer: (T, ...), what the layers read of the token ids beside the embeddings.
     """
 
-    lm: "CausalLM"
+    lm: CausalLM
     embeds: Tensor
     log_probs: Tensor
     layers: list[AttentionLayer]
@@ -106,11 +105,13 @@ class Trace:
             (B, keep, V).
         """
         stop = start + embeds.shape[1]
-        if per_layer is None and self.per_layer is not None:
-            per_layer = self.per_layer[start:stop]
-        positions = None if self.position_ids is None else self.position_ids[start:stop]
         return self.lm.log_probs(
-            embeds, positions, keep=keep, start=start, cache=self._prefix(start), per_layer=per_layer
+            embeds,
+            _part(self.position_ids, start, stop),
+            keep=keep,
+            start=start,
+            cache=self._prefix(start),
+            per_layer=_part(self.per_layer, start, stop) if per_layer is None else per_layer,
         )
 
     def rerun_from(self, layer: int, states: Tensor, start: int, keep: int) -> Tensor:
@@ -130,11 +131,87 @@ class Trace:
         """
         return self.lm.split(lambda x: self.rerun(x, start, keep), self.embeds[None, start:stop], first)
 
+    @torch.no_grad()
     def entering(self, layer: int) -> Tensor:
         """The hidden states (T, d) that enter a layer."""
         if layer not in self._entering:
-            self._entering[layer] = self.lm.states_entering(layer, self)
+            cache = DynamicCache()
+            with recorded({layer: self.lm.layer(layer)}) as calls:
+                for start, stop in self.lm.pieces(len(self.embeds)):
+                    self.lm.log_probs(
+                        self.embeds[None, start:stop],
+                        _part(self.position_ids, start, stop),
+                        start=start,
+                        cache=cache,
+                        per_layer=_part(self.per_layer, start, stop),
+                    )
+            self._entering[layer] = torch.cat([call.hidden_states[0] for call in calls[layer]])
         return self._entering[layer]
 
     def _prefix(self, length: int) -> Cache | None:
         return prefix_cache(self.past, length) if length else None
+
+
+@torch.no_grad()
+def trace_of(
+    lm: CausalLM,
+    embeds: Tensor,
+    n_outputs: int,
+    *,
+    position_ids: Tensor | None = None,
+    per_layer: Tensor | None = None,
+) -> Trace:
+    """Run the whole sequence once and keep what the terms of HETA read from it. Call within `CausalLM.ready`.
+
+    Args:
+        lm: the model.
+        embeds: (T, d), the prompt and all outputs but the last.
+        n_outputs: K, the number of outputs; they are predicted at the last K positions.
+        position_ids: (T,), if they are not 0 to T - 1.
+        per_layer: what `LanguageModel.per_layer` gives for the token ids.
+    """
+    modules = lm.attention.modules
+    cache = DynamicCache()  # without a config: sliding-window layers keep every value too
+    log_probs, starts = [], []
+    with recorded({index: module for index, (module, _) in modules.items()}) as calls:
+        for start, stop in lm.pieces(len(embeds)):
+            starts.append(start)
+            predicted = min(stop - start, stop - (len(embeds) - n_outputs))
+            found = lm.log_probs(
+                embeds[None, start:stop],
+                _part(position_ids, start, stop),
+                keep=max(predicted, 1),
+                start=start,
+                cache=cache,
+                per_layer=_part(per_layer, start, stop),
+            )
+            if predicted > 0:
+                log_probs.append(found[0])
+    past = [KeysValues(keys, values) for keys, values, *_ in cache]
+    layers = [
+        AttentionLayer(
+            partial(_weights, lm, index, list(zip(starts, calls[index], strict=True)), past),
+            past[index].values[0],
+            projection,
+        )
+        for index, (_, projection) in modules.items()
+    ]
+    return Trace(lm, embeds, torch.cat(log_probs), layers, past, position_ids, per_layer)
+
+
+def _weights(
+    lm: CausalLM, layer: int, calls: list[tuple[int, Call]], past: list[KeysValues]
+) -> Iterator[tuple[int, Tensor]]:
+    """The attention weights of a layer, from its calls and the first query of each."""
+    for start, call in calls:
+        found = attention_weights(lm.attention.modules[layer][0], call, past, start)
+        if found is None:
+            raise RuntimeError(
+                f"{type(lm.model).__name__} returned no attention weights in layer {layer} (attention implementation: "
+                f"{lm.model.config._attn_implementation}). Load it with attn_implementation='eager'."
+            )
+        yield start, found
+
+
+def _part(tensor: Tensor | None, start: int, stop: int) -> Tensor | None:
+    return None if tensor is None else tensor[start:stop]

@@ -4,14 +4,15 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from captum.attr import LLMAttributionResult
 
-from captum_heta.shading import background, ink
 from captum_heta.spans import Span
+from captum_heta.visualization.colours import background, ink
 from captum_heta.visualization.fonts import drawable, families
 from captum_heta.visualization.layout import columns_of
+from captum_heta.visualization.signs import blank_sign
 
 if TYPE_CHECKING:
+    from captum.attr import LLMAttributionResult
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
@@ -31,10 +32,11 @@ _SHARP = 800  # most rows or columns that are wider than a pixel on a screen
 
 
 def plot_heat_map(
-    result: LLMAttributionResult,
+    result: "LLMAttributionResult",
     text: str | None = None,
     spans: Sequence[Span] | None = None,
     max_labels: int = 60,
+    shares: bool = False,
 ) -> "tuple[Figure, Axes]":
     """The score of each input token for each output token, at most 14 x 10 inches.
 
@@ -44,9 +46,11 @@ def plot_heat_map(
     Args:
         result: any of Captum's with ``token_attr`` (K, F).
         text: the prompt. With ``spans`` it labels the F features with their characters, not with the names that a
-            tokenizer has for its tokens.
+            tokenizer has for its tokens; None for what the result knows of it.
         spans: the characters [start, end) of each feature.
         max_labels: the most labels on an axis.
+        shares: show each output token's scores over the sum of their magnitudes, so that one that the model found
+            unlikely does not drown the others.
 
     Raises:
         ValueError: for a result without token_attr, a score that is not finite, one of text and spans without the
@@ -62,7 +66,9 @@ def plot_heat_map(
     scores = result.token_attr.detach().float().cpu().numpy()
     if not np.isfinite(scores).all():
         raise ValueError("token_attr has scores that are not finite: only finite scores can be shown.")
-    outputs, inputs = _labels(result.output_tokens), _labels(_names(result, text, spans))
+    if shares:
+        scores = scores / np.maximum(np.abs(scores).sum(1, keepdims=True), np.finfo(np.float32).tiny)
+    outputs, inputs = _outputs(result), _labels(_names(result, text, spans))
     fig, ax, numbers = _frame(scores.shape, outputs, inputs)
     _fill(ax, scores, numbers)
     _label(ax, "x", inputs, max_labels)
@@ -85,10 +91,10 @@ def _frame(shape: tuple[int, ...], outputs: list[str], inputs: list[str]) -> "tu
     return fig, ax, numbers
 
 
-def _names(result: LLMAttributionResult, text: str | None, spans: Sequence[Span] | None) -> list[str]:
+def _names(result: "LLMAttributionResult", text: str | None, spans: Sequence[Span] | None) -> list[str]:
     """The characters of each feature; the result's own name where there are none."""
     if text is None and spans is None:
-        return list(result.input_tokens)
+        return list(result.pieces if getattr(result, "has_prompt", False) else result.input_tokens)
     if text is None or spans is None:
         raise ValueError("text and spans label the features together: pass both or neither.")
     if len(spans) != len(result.input_tokens):
@@ -98,9 +104,17 @@ def _names(result: LLMAttributionResult, text: str | None, spans: Sequence[Span]
     return [text[slice(*span)] or name for span, name in zip(spans, result.input_tokens, strict=True)]
 
 
+def _outputs(result: "LLMAttributionResult") -> list[str]:
+    """The output tokens, and how likely the model found each where there are several."""
+    labels, probabilities = _labels(result.output_tokens), result.output_probs
+    if probabilities is None or len(labels) < 2:
+        return labels
+    return [f"{label} ({probability:.2g})" for label, probability in zip(labels, probabilities.tolist(), strict=True)]
+
+
 def _labels(names: Sequence[str]) -> list[str]:
     """Names on one line, cut at a width, white space alone made visible."""
-    return [_cut(" ".join(name.split()) or repr(name)[1:-1].replace(" ", "\N{OPEN BOX}")) for name in names]
+    return [_cut(" ".join(name.split()) or blank_sign(name)) for name in names]
 
 
 def _cut(name: str) -> str:

@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from itertools import groupby
 from typing import NamedTuple
 
+from rich.cells import cell_len
+
 _TAB = 4
 
 
@@ -36,9 +38,8 @@ def columns_of(character: str) -> int:
     """
     if character == "\t":
         return _TAB
-    if unicodedata.category(character) in ("Mn", "Me", "Cf"):
-        return 0
-    return 2 if unicodedata.east_asian_width(character) in "WF" else 1
+    # a control character has a place in the text too, if none in a terminal
+    return 1 if unicodedata.category(character) == "Cc" else cell_len(character)
 
 
 def flow(text: str, columns: int) -> list[Cell]:

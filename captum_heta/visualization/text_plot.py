@@ -3,13 +3,12 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from captum.attr import LLMAttributionResult
-
 from captum_heta.spans import Span
-from captum_heta.visualization.page import SIZES, Block, Page
-from captum_heta.visualization.pieces import Piece, darkest, pieces
+from captum_heta.visualization.text_page import SIZES, Block, Page
+from captum_heta.visualization.text_pieces import Piece, pieces, scale_text
 
 if TYPE_CHECKING:
+    from captum.attr import LLMAttributionResult
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
@@ -17,7 +16,11 @@ _WIDTHS = (3.0, 12.0)  # inches
 
 
 def plot_terms(
-    result: LLMAttributionResult, text: str, spans: Sequence[Span], ax: "Axes | None" = None, width: float | None = None
+    result: "LLMAttributionResult",
+    text: str,
+    spans: Sequence[Span],
+    ax: "Axes | None" = None,
+    width: float | None = None,
 ) -> "tuple[Figure, Axes]":
     """HETA's scores and under them its three terms, all means over the outputs, by `plot_text`.
 
@@ -79,7 +82,7 @@ def plot_text(
     blocks = [] if title is None else [Block([Piece(title, None)], gap=0.5, weight="bold")]
     for name, scores in rows.items():
         parts = pieces(text, spans, scores)
-        blocks += [Block([Piece(f"{name}, {darkest(parts)}", None)], gap=0.0, weight="bold"), Block(parts, gap=0.75)]
+        blocks += [Block([Piece(f"{name}, {scale_text(parts)}", None)], gap=0.0, weight="bold"), Block(parts, gap=0.75)]
     if ax is None:
         page = Page(blocks, width or 10.0, SIZES[0])
         fig, ax = plt.subplots(figsize=(page.width, page.height), facecolor="white")

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from captum_heta.app.ending import served_until, told_to_end
+from captum_heta.app.ending import served_until, termination
 from captum_heta.app.runs import Runs
 
 posix = pytest.mark.skipif(os.name != "posix", reason="signals are sent as POSIX systems do")
@@ -23,7 +23,7 @@ posix = pytest.mark.skipif(os.name != "posix", reason="signals are sent as POSIX
 def test_signals_tell_to_end_and_mean_what_they_did_before_afterwards(name):
     number = getattr(signal, name)
     before = signal.getsignal(number)
-    with told_to_end() as told:
+    with termination() as told:
         assert not told.is_set()
         signal.raise_signal(number)
         assert told.is_set()

@@ -4,8 +4,9 @@ import pytest
 import torch
 from captum.attr import LLMAttributionResult
 
-from captum_heta.app.results import HINT, STYLE, results, titles_of, told
+from captum_heta.app.results import HINT, STYLE, message_html, results
 from captum_heta.attr import HETATerms, LLMTokenAttributionResult
+from captum_heta.attr.result_view import tips_of
 from captum_heta.comparison import Comparison, Failure
 
 PROMPT = "<b> & 'x'"
@@ -44,21 +45,21 @@ def test_tooltips_have_the_three_terms():
 
 def test_terms_of_several_outputs_are_means():
     found = made(rows=2)
-    assert titles_of(found.results["HETA"], [0.5, 0.25])[0] == (
+    assert tips_of(found.results["HETA"], [0.5, 0.25])[0] == (
         "score 0.5\nmean semantic flow 2\nmean curvature 6\nmean information 10"
     )
     assert "(probability 0.25)" in results(found)  # 0.5 for each output
 
 
 def test_a_method_without_terms_has_its_score():
-    assert titles_of(plain([1.0, -2.0]), [1.0, -2.0]) == ["score 1", "score -2"]
+    assert tips_of(plain([1.0, -2.0]), [1.0, -2.0]) == ["score 1", "score -2"]
 
 
 def test_two_methods_stand_side_by_side_with_their_times_and_correlation():
     page = results(made(**{"<i>": plain([1.0, -2.0])}))
     assert page.count("<section>") == 2
-    assert "HETA <small>1.50 s, darkest 0.5</small>" in page
-    assert "&lt;i&gt; <small>1.50 s, darkest 2</small>" in page
+    assert "HETA <small>1.50 s, largest 0.5</small>" in page
+    assert "&lt;i&gt; <small>1.50 s, largest 2</small>" in page
     assert "(Spearman): -1.00" in page
     assert "Spearman" not in results(made())
 
@@ -70,8 +71,8 @@ def test_all_text_is_escaped():
     assert "<out>" not in page
     assert "&lt;b&gt;" in page
     assert "&lt;out&gt;" in page
-    assert told("<b>") == told("<b>").replace("<b>", "")
-    assert "&lt;b&gt;" in told("<b>")
+    assert message_html("<b>") == message_html("<b>").replace("<b>", "")
+    assert "&lt;b&gt;" in message_html("<b>")
 
 
 def test_the_probability_is_left_out_where_no_method_tells_it():
@@ -85,7 +86,7 @@ def test_failures_are_told_and_no_result_is_no_error(others):
     found.failures["Bad"] = Failure("ValueError", "<no>")
     found.seconds["Bad"] = 2.0
     page = results(found)
-    assert 'Bad <small>2.00 s</small></h3><p class="heta-told" role="alert">ValueError: &lt;no&gt;</p>' in page
+    assert 'Bad <small>2.00 s</small></h3><p class="heta-message" role="alert">ValueError: &lt;no&gt;</p>' in page
     assert page.count("<section>") == 1 + others
 
 

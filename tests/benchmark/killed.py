@@ -5,8 +5,9 @@ from pathlib import Path
 import torch
 
 from captum_heta.benchmark.runner import Benchmark
-from captum_heta.benchmark.settings import Settings, versions
+from captum_heta.benchmark.settings import Settings
 from captum_heta.demo import examples, load_model
+from captum_heta.provenance import versions
 
 ROWS = ("normxlogit", "rollout", "lime", "random")
 OPTIONS = {"lime": {"n_samples": 5}}

@@ -6,8 +6,9 @@ from tokenizers import Tokenizer
 from tokenizers.processors import TemplateProcessing
 from transformers import PreTrainedTokenizerFast
 
-from captum_heta.benchmark.case import UnfitError, case_of
+from captum_heta.benchmark.case import UnfitError, case_of, evidence_masks
 from captum_heta.demo import examples, load_model
+from captum_heta.inputs.offsets import token_spans
 from captum_heta.models import LanguageModel
 
 (ITEM,) = examples(1)
@@ -42,6 +43,18 @@ def test_features_are_the_tokens_with_text(demo):
     assert text(case, case.evidence).strip() == ITEM.prompt[start:end]
     scores = torch.arange(len(case.spans)).float()
     assert case.spread(scores).tolist() == [[0.0, *scores.tolist()]]
+
+
+def test_masks_are_of_the_tokens_of_the_sentences(demo):
+    _, tokenizer = demo
+    ids, spans = token_spans(ITEM.prompt, tokenizer)
+    evidence, distractors = evidence_masks(ITEM, spans)
+    ids = torch.tensor(ids)
+    ((start, end),) = ITEM.evidence
+    assert tokenizer.decode(ids[evidence]).strip() == ITEM.prompt[start:end]
+    assert not (evidence & distractors).any()
+    rest = tokenizer.decode(ids[~evidence & ~distractors], skip_special_tokens=True)
+    assert rest.strip() == ITEM.prompt[ITEM.prompt.index("\n") :].strip()
 
 
 def test_the_onset_of_a_longer_target_is_explained(demo):

@@ -4,6 +4,7 @@ import math
 import pytest
 from PIL import Image
 
+from captum_heta.benchmark.metrics import METRICS
 from captum_heta.benchmark.report import Report
 
 
@@ -61,6 +62,33 @@ def test_the_page_has_numbers_intervals_and_what_is_left_out(report):
     assert "| IG | -0.450 [-0.500, -0.400] | -0.500 |" in page
     assert "* 1 of the examples: HETA failed: ValueError: no way" in page
     assert "* 1 of the examples: left out, as it is long" in page
+
+
+def test_a_row_that_took_no_attribution_has_no_seconds():
+    gate = {name: value for name, value in line("a", "HETA: gate alone", dsa=0.5).items() if name != "seconds"}
+    report = Report([line("a", "HETA", dsa=0.5), gate], ["dsa"])
+    assert report.seconds("d", "HETA") == 0.5
+    assert report.seconds("d", "HETA: gate alone") is None
+    assert "| HETA: gate alone | 0.500 |  |" in report.markdown()
+
+
+def test_only_some_metrics_are_shown_as_multiples_of_random():
+    lines = [line("a", method, **dict.fromkeys(METRICS, 0.5)) for method in ("HETA", "random")]
+    page = Report(lines, list(METRICS)).markdown()
+    (row,) = [row for row in page.splitlines() if row.startswith("| HETA |")]
+    ratios = ["1.00x" in cell for cell in row.split("|")[2:-2]]
+    assert dict(zip(METRICS, ratios, strict=True)) == {
+        name: name in ("soft_nc", "soft_ns", "pi_soft_nc", "pi_soft_ns") for name in METRICS
+    }
+
+
+def test_each_cell_is_computed_once(report, tmp_path, monkeypatch):
+    asked = []
+    real = Report._cell
+    monkeypatch.setattr(Report, "_cell", lambda *arguments: asked.append(1) or real(*arguments))
+    report.write(tmp_path)
+    report.markdown()
+    assert len(asked) == len(report.cells) == 6
 
 
 def test_a_metric_without_any_value_has_no_column():

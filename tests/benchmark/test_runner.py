@@ -16,6 +16,7 @@ import torch
 from captum_heta.attr import HETA, NormXLogit
 from captum_heta.benchmark import runner
 from captum_heta.benchmark.lines import read_lines
+from captum_heta.benchmark.metrics import Metric
 from captum_heta.benchmark.runner import chosen
 from captum_heta.demo import examples
 
@@ -120,6 +121,8 @@ def test_rows_can_be_added_and_nothing_is_run_again(tmp_path, monkeypatch):
         pass
     assert len(calls) == 6  # one attribution for both
     assert len(run.results()) == 6 * 4
+    # and its time is told once
+    assert {line["method"] for line in run.results() if "seconds" in line} == {"HETA (fisher)"}
     assert list(run.run())[-1] == run.attributions
     assert len(calls) == 6
 
@@ -145,10 +148,10 @@ def test_a_method_that_fails_is_a_line_and_may_be_tried_again(tmp_path, monkeypa
 
 
 def test_a_metric_that_fails_is_a_line(tmp_path, monkeypatch):
-    def broken(found):
+    def broken(explained):
         raise ValueError("there is no such number")
 
-    monkeypatch.setitem(runner.MEASURES, "dsa", broken)
+    monkeypatch.setitem(runner.METRICS, "dsa", Metric("DSA", "higher", broken))
     run = killed.benchmark(tmp_path, ("normxlogit",))
     for _ in run.run():
         pass
@@ -161,7 +164,7 @@ def test_a_metric_that_fails_is_a_line(tmp_path, monkeypatch):
 
 def test_scores_that_are_not_finite_are_told(tmp_path):
     run = killed.benchmark(tmp_path, ("random",))
-    run._sources[0].rows["random"] = lambda result: result.seq_attr * float("nan")
+    run._groups[0].rows["random"] = lambda result: result.seq_attr * float("nan")
     for _ in run.run():
         pass
     assert {line["error"] for line in run.results()} == {"ValueError: its scores are not finite."}
@@ -235,7 +238,7 @@ def test_an_example_that_cannot_be_read_is_a_line(tmp_path, monkeypatch, error):
 
 def test_a_row_that_cannot_be_made_is_a_line(tmp_path, monkeypatch):
     run = killed.benchmark(tmp_path, ("random",))
-    run._sources[0].rows["random"] = lambda result: result.terms
+    run._groups[0].rows["random"] = lambda result: result.terms
     list(run.run())
     assert all(line["error"].startswith("AttributeError: ") for line in run.results())
 

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from captum_heta.benchmark import settings as module
-from captum_heta.benchmark.settings import Settings, examples_in, versions
+from captum_heta.benchmark.settings import Settings, examples_in
 from captum_heta.demo import examples
+from captum_heta.provenance import versions
 
 SETTINGS = Settings("model", "float32", ("dsa",), {"ig": {"n_steps": 3}}, 10, 0, None, False, False, versions())
 ITEMS = list(examples(3))

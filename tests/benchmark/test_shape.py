@@ -5,7 +5,7 @@ import pytest
 
 from captum_heta.benchmark.lines import as_json
 from captum_heta.benchmark.shape import BEGINNING, line_of
-from captum_heta.datasets.records import shown
+from captum_heta.datasets.records import abbreviated
 
 LINE = {"data": "d", "example": "e", "method": "m", "metrics": {"dsa": 0.5, "f1": None}, "scores": [1, -0.5]}
 
@@ -82,5 +82,5 @@ def test_long_and_deep_values_are_shortened():
     deep = []
     for _ in range(100_000):
         deep = [deep]
-    assert shown(deep) == "a value that is nested too deep"
-    assert len(shown("x" * 1000, 80)) == 80
+    assert abbreviated(deep) == "a value that is nested too deep"
+    assert len(abbreviated("x" * 1000, 80)) == 80

@@ -10,9 +10,9 @@ import torch
 import transformers
 from typer.testing import CliRunner
 
-from captum_heta.cli import app, common
+from captum_heta.cli import app, loading
 from captum_heta.cli import benchmark as benchmark_module
-from captum_heta.cli.common import located, outputs_of
+from captum_heta.cli.loading import located, outputs_of
 
 PROMPT = "Ben lives in Oslo. Ben lives in"
 
@@ -32,7 +32,7 @@ def _no_model(monkeypatch):
     def load(*arguments, **options):
         pytest.fail("a model is loaded")
 
-    monkeypatch.setattr(common, "load_model", load)
+    monkeypatch.setattr(loading, "load_model", load)
     monkeypatch.setattr(transformers.AutoModelForCausalLM, "from_pretrained", load)
 
 
@@ -125,7 +125,7 @@ class TestLength:
     @pytest.fixture(autouse=True)
     def _model(self, demo, monkeypatch):
         model, tokenizer = demo
-        monkeypatch.setattr(common, "load_model", lambda: demo)
+        monkeypatch.setattr(loading, "load_model", lambda: demo)
         self.model, self.tokenizer, self.positions = model, tokenizer, model.config.max_position_embeddings
 
     def refused(self, monkeypatch, *arguments):

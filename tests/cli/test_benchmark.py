@@ -34,7 +34,7 @@ def test_no_number_is_cut_in_a_narrow_terminal(tmp_path):
     result = run("--out", str(tmp_path), *QUICK[:2], "--metrics", metrics, "--limit", "1", "--draws", "1")
     assert result.exit_code == 0, result.output
     (row,) = [line for line in result.output.splitlines() if line.startswith("NormXLogit")]
-    assert len(row.split()) == 10
+    assert len(row.split()) == 11
     assert "\N{HORIZONTAL ELLIPSIS}" not in row
 
 

@@ -1,4 +1,5 @@
 import json
+import re
 from types import SimpleNamespace
 
 import pytest
@@ -8,7 +9,7 @@ from typer.testing import CliRunner
 
 from captum_heta import HETA, LLMTokenAttribution
 from captum_heta.cli import app
-from captum_heta.cli.common import beginning
+from captum_heta.cli.loading import beginning
 from captum_heta.comparison import Comparison
 from captum_heta.demo import examples
 from captum_heta.methods import METHODS
@@ -41,9 +42,10 @@ def test_json_has_the_scores_of_the_library(demo, tmp_path):
     torch.testing.assert_close(torch.tensor(report["terms"]["information"]), expected.terms.information)
     assert report["input_tokens"] == expected.input_tokens
     assert report["output_tokens"] == expected.output_tokens
-    assert report["model"] == "captum_heta.demo"
-    # each span is the text of its token
-    assert [PROMPT[start:end] for start, end in report["input_spans"]][:4] == ["Anna", " lives", " in", " Rome"]
+    assert report["provenance"]["model"] == "captum_heta.demo"
+    assert report["provenance"]["curvature"] == "fisher"
+    # each place is the text of its token
+    assert [PROMPT[start:end] for ((start, end),) in report["places"]][:4] == ["Anna", " lives", " in", " Rome"]
 
 
 def test_target_is_the_models_own_without_one(tmp_path):
@@ -72,7 +74,7 @@ def test_a_model_of_ones_own(folder, tmp_path):
     arguments = ("--model", str(folder), "--dtype", "bfloat16", "--curvature", "fisher", "--json", str(file))
     result = run(PROMPT, *arguments)
     assert result.exit_code == 0, result.output
-    assert json.loads(file.read_text())["model"] == str(folder)
+    assert json.loads(file.read_text())["provenance"]["model"] == str(folder)
 
 
 @pytest.mark.parametrize(
@@ -116,7 +118,9 @@ class TestCompare:
         assert result.exit_code == 0, result.output
         for name in ("NormXLogit", "Feature Ablation", "Attention Rollout", "Spearman", "page.html", "scores.json"):
             assert name in result.output
-        assert result.output.count("Where does Ben live?") == 3
+        # not a terminal: the prompt once, and the scores of each method in numbers
+        assert result.output.count("Where does Ben live?") == 1
+        assert len(re.findall(r"^ *[\d.e-]+ +\u2423Oslo *$", result.output, re.MULTILINE)) == 3
         found = Comparison.load(saved)
         assert found.names == ["NormXLogit", "Feature Ablation", "Attention Rollout"]
         assert found.target == " Oslo"

@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from captum_heta.benchmark.report import Report
-from captum_heta.cli import app, told
+from captum_heta.cli import app, messages
 from captum_heta.comparison import Comparison
 from captum_heta.methods import METHODS
 
@@ -59,7 +59,8 @@ def test_a_file_that_fails_takes_nothing_with_it(broken, tmp_path, monkeypatch):
         raise OSError("No space left on device")
 
     files = {"html": tmp_path / "page.html", "json": tmp_path / "scores.json"}
-    monkeypatch.setattr(Comparison, {"html": "to_html", "json": "save"}[broken], fail)
+    function = {"html": "captum_heta.comparison.Comparison.to_html", "json": "captum_heta.comparison.saved.to_json"}
+    monkeypatch.setattr(function[broken], fail)
     options = [part for kind, file in files.items() for part in (f"--{kind}", str(file))]
     result = run("compare", PROMPT, "--methods", "normxlogit", *options)
     assert result.exit_code == 1
@@ -166,12 +167,12 @@ class TestControlCharacters:
 def test_an_exit_is_no_error():
     import typer
 
-    with pytest.raises(typer.Exit), told.errors_told(debug=False):
+    with pytest.raises(typer.Exit), messages.reported_errors(debug=False):
         raise typer.Exit(3)
 
 
 def test_streams_that_are_not_files_are_left_alone(monkeypatch):
     stream = io.StringIO()
     monkeypatch.setattr(sys, "stderr", stream)
-    told.say("a\x1b")
+    messages.print_note("a\x1b")
     assert stream.getvalue() == "a␛\n"

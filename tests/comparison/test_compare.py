@@ -141,7 +141,7 @@ class TestNumbers:
         )
         torch.testing.assert_close(found.matrix("max")[1], torch.tensor([-1.0, 0.25, 0.75]))
         assert found.matrix("none")[0].tolist() == [1, 2, 5]
-        with pytest.raises(ValueError, match="scale must be one of sum, max, none, got 'mean'"):
+        with pytest.raises(ValueError, match="scale must be one of sum, max, none, shares, got 'mean'"):
             found.matrix("mean")
 
     def test_agreement(self):
@@ -200,7 +200,7 @@ def test_page_is_one_file_without_scripts_or_network(found):
     page = Page()
     page.feed(found.to_html())
     assert {tag for tag, _ in page.tags} <= set(
-        "html head meta title style body h1 h2 small p div span table tr td th".split()
+        "html head meta title style body h1 h2 small p div section span table tr td th".split()
     )
     assert not any(name in attributes for _, attributes in page.tags for name in ("src", "href", "onclick", "onload"))
     text = "".join(page.text)

@@ -59,8 +59,8 @@ class Dom(HTMLParser):
         elif tag == "h2":
             self.inside = self.headings
             self.headings.append("")
-        elif tag == "span":
-            self.titles[-1].append([attributes["title"], ""])
+        elif "title" in attributes and tag == "span":
+            self.titles[-1].append([attributes["title"].removeprefix("score "), ""])
 
     def handle_endtag(self, tag):
         if tag in ("p", "h2"):
@@ -92,10 +92,10 @@ def test_a_hostile_prompt_is_text_alone(comparison, tmp_path):
     page = comparison.to_html()
     assert not re.search(r"https?:|url\(|@import", page)
     dom = Dom(opened(page, tmp_path))
-    expected = "html head meta title style body h1 h2 small p div span table tbody tr td th".split()
+    expected = "html head meta title style body h1 h2 small p div section span table tbody tr td th".split()
     assert {tag for tag, _ in dom.tags} == set(expected)
     assert {key for _, attributes in dom.tags for key in attributes} == set(
-        "lang charset name content class dir style title scope".split()
+        "lang charset name content class dir style title scope tabindex role data-sign".split()
     )
     assert dom.prompts == ["".join(FEATURES)] * len(NAMES)
     assert [heading.rsplit(" ", 4)[0] for heading in dom.headings[: len(NAMES)]] == NAMES
@@ -107,7 +107,7 @@ def test_a_hostile_prompt_is_text_alone(comparison, tmp_path):
 
 def test_layout_on_a_narrow_screen(comparison, tmp_path):
     page = comparison.to_html().replace("</body>\n</html>", f"{MEASURE}</body>\n</html>")
-    body = re.search(r"<body>(.*?)</body>", opened(page, tmp_path), re.DOTALL)[1]
+    body = re.search(r"<body[^>]*>(.*?)</body>", opened(page, tmp_path), re.DOTALL)[1]
     found = json.loads(unquote(body))
     assert len(found["texts"]) == len(NAMES)
     for (left, right, _), tokens in found["texts"]:

@@ -9,7 +9,7 @@ from captum_heta import HETA, LLMTokenAttribution, compare
 from captum_heta.app.explainer import Explainer
 from captum_heta.attr import NormXLogit
 from captum_heta.benchmark.case import case_of
-from captum_heta.cli.common import located, outputs_of
+from captum_heta.cli.loading import located, outputs_of
 from captum_heta.datasets import Example
 from captum_heta.inputs import ChatInput, LocatedInput, TextInput
 from captum_heta.inputs.target import generated_answer, next_token, target_ids

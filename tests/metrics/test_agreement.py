@@ -30,6 +30,27 @@ def test_spearman_broadcasts():
     torch.testing.assert_close(table, table.T)
 
 
+def naive_ranks(values):
+    """Each value's rank is how many are below it, and half of those that are equal to it."""
+    return [sum(other < value for other in values) + (values.count(value) - 1) / 2 for value in values]
+
+
+def naive_spearman(one, other):
+    a, b = ([rank - (len(one) - 1) / 2 for rank in naive_ranks(values)] for values in (one, other))
+    product, squares = sum(x * y for x, y in zip(a, b, strict=True)), sum(x * x for x in a) * sum(y * y for y in b)
+    return product / math.sqrt(squares) if squares else math.nan
+
+
+def test_a_table_of_rows_is_that_of_pairs_one_by_one():
+    rows = torch.cat([torch.randn(3, 17), torch.randint(4, (3, 17)), torch.full((1, 17), 0.3)])  # ties, and a constant
+    expected = torch.tensor([[naive_spearman(a, b) for b in rows.tolist()] for a in rows.tolist()], dtype=torch.float64)
+    assert expected.isnan().sum() == 13
+    torch.testing.assert_close(spearman(rows[:, None], rows), expected, equal_nan=True)
+    for a, row in zip(rows, expected, strict=True):
+        torch.testing.assert_close(spearman(a, rows), row, equal_nan=True)
+    torch.testing.assert_close(spearman(rows, rows.flip(0)), expected.fliplr().diagonal(), equal_nan=True)
+
+
 @given(st.permutations(range(8)), st.lists(st.integers(-3, 3), min_size=8, max_size=8))
 def test_order_of_the_features_does_not_matter(order, values):
     one, other = torch.tensor(values, dtype=torch.float), torch.arange(8.0).square()

@@ -4,7 +4,7 @@ from torch import nn
 from transformers import AutoModelForCausalLM, BambaConfig, MambaConfig, T5Config, T5ForConditionalGeneration
 
 from captum_heta import HETA
-from captum_heta.models import CausalLM
+from captum_heta.models import CausalLM, trace_of
 from captum_heta.testing.architectures import tiny_model
 from captum_heta.testing.reference import whole_attention
 
@@ -56,7 +56,7 @@ def test_attention_that_is_not_returned_is_an_error_that_says_what_to_do():
 def test_trace_keeps_all_values_of_sliding_window_layers():
     lm = CausalLM(tiny_model("mistral", sliding_window=3))
     with lm.ready():
-        trace = lm.trace(lm.embed(torch.arange(8)), 1)
+        trace = trace_of(lm, lm.embed(torch.arange(8)), 1)
         assert all(layer.values.shape == (2, 8, 8) for layer in trace.layers)
         assert whole_attention(trace.layers[0])[0, 7, 4] == 0  # outside the window, and seen to be
 
@@ -64,7 +64,7 @@ def test_trace_keeps_all_values_of_sliding_window_layers():
 def test_log_probs_are_at_least_float32():
     lm = CausalLM(tiny_model("llama").bfloat16())
     with lm.ready():
-        trace = lm.trace(lm.embed(torch.arange(4)), 2)
+        trace = trace_of(lm, lm.embed(torch.arange(4)), 2)
     assert trace.log_probs.dtype == torch.float32
     assert trace.log_probs.shape == (2, lm.vocab_size)
     torch.testing.assert_close(trace.log_probs.exp().sum(-1), torch.ones(2))

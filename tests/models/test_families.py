@@ -3,7 +3,7 @@ import torch
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
-from captum_heta.models.families import attention_candidates, head_weights
+from captum_heta.models.families import attention_candidates, decoder_layers, head_weights
 from captum_heta.models.trace import AttentionLayer
 from captum_heta.testing.architectures import CONFIGS, tiny_model
 
@@ -13,6 +13,27 @@ def test_every_layer_has_one_attention_module(name):
     found = attention_candidates(tiny_model(name))
     assert list(found) == [0, 1]
     assert all("Attention" in type(attention).__name__ for ((attention, _),) in found.values())
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_the_layers_are_those_that_hold_the_attention(name):
+    model = tiny_model(name)
+    layers = decoder_layers(model, 2)
+    attention = attention_candidates(model)
+    assert all(attention[i][0][0] in list(layer.modules()) for i, layer in enumerate(layers))
+    assert decoder_layers(model, 3) is None
+
+
+def test_layers_of_pictures_are_not_those_of_text():
+    model = tiny_model("llama")
+    both = nn.ModuleDict({"pictures": nn.ModuleList([nn.Linear(2, 2), nn.Linear(2, 2)]), "text": model})
+    assert decoder_layers(both, 2) is model.model.layers
+
+
+def test_without_attention_the_outermost_list_has_the_layers():
+    inner = [nn.ModuleDict({"experts": nn.ModuleList([nn.Linear(2, 2)] * 2)}) for _ in range(2)]
+    model = nn.ModuleDict({"layers": nn.ModuleList(inner)})
+    assert decoder_layers(model, 2) is model["layers"]
 
 
 @pytest.mark.parametrize("projection", [nn.Linear(12, 5), Conv1D(5, 12)])

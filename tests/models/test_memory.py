@@ -2,8 +2,13 @@ import pytest
 import torch
 
 from captum_heta import HETA
-from captum_heta.models import Batch, CausalLM
+from captum_heta.attr import ReAGent
+from captum_heta.features import Features
+from captum_heta.metrics import soft_nc
+from captum_heta.models import Batch, CausalLM, trace_of
 from captum_heta.models.memory import MEMORY_VARIABLE
+from captum_heta.options import CurvatureOptions
+from captum_heta.terms.curvature import curvature
 from captum_heta.testing.architectures import tiny_model
 
 
@@ -71,8 +76,10 @@ def test_goes_on_with_half_after_memory_ran_out_and_loses_nothing(error):
 
 
 def test_memory_for_no_row_at_all_is_an_error_that_says_what_to_do():
-    with pytest.raises(RuntimeError, match="one row at a time. Use curvature='fisher'"):
+    with pytest.raises(RuntimeError, match="one row at a time. Use a shorter prompt or a model in bfloat16."):
         Batch(1).run(range(4), Scarce(0, GPU_ERROR))
+    with pytest.raises(RuntimeError, match="one row at a time. Use fewer, a shorter prompt or a model in bfloat16."):
+        Batch(1).run(range(4), Scarce(0, GPU_ERROR), cheaper="fewer")
 
 
 def test_a_size_that_a_person_chose_does_not_grow():
@@ -95,21 +102,46 @@ def test_other_errors_are_not_swallowed():
     assert scarce.calls == [4]
 
 
+def with_memory_for(monkeypatch, most):
+    """From now on so many rows at once fit."""
+    run = Batch.run
+
+    def scarce(batch, rows, compute, *advice):
+        def limited(part):
+            if len(part) > most:
+                raise GPU_ERROR
+            return compute(part)
+
+        return run(batch, rows, limited, *advice)
+
+    monkeypatch.setattr(Batch, "run", scarce)
+
+
 @pytest.mark.parametrize("curvature", ["exact", "low_rank", "gauss_newton", "fisher"])
 def test_a_whole_call_survives_running_out(model, monkeypatch, curvature):
     ids = torch.arange(40)[None]
     options = {"target": 3, "curvature": curvature, "n_samples": 3, "rank": 6}
     expected = HETA(model).attribute(ids, **options)
-    run = Batch.run
-
-    def scarce(batch, rows, compute):
-        def limited(part):
-            if len(part) > 2:
-                raise GPU_ERROR
-            return compute(part)
-
-        return run(batch, rows, limited)
-
-    monkeypatch.setattr(Batch, "run", scarce)
+    with_memory_for(monkeypatch, 2)
     with pytest.warns(UserWarning, match="Memory ran out"):
         torch.testing.assert_close(HETA(model).attribute(ids, **options), expected)
+
+
+@pytest.mark.parametrize("mode", ["exact", "low_rank", "gauss_newton", "fisher"])
+def test_only_second_derivatives_are_told_of_a_cheaper_mode(model, monkeypatch, mode):
+    lm, features = CausalLM(model), Features.of_tokens(range(4))
+    with lm.ready():
+        trace = trace_of(lm, lm.embed(torch.arange(4)), 1)
+        with_memory_for(monkeypatch, 0)
+        with pytest.raises(RuntimeError, match="one row at a time") as raised:
+            curvature(trace, features, [3], CurvatureOptions(curvature=mode), Batch(1))
+    assert ("Use curvature='fisher', a shorter prompt" in str(raised.value)) == (mode != "fisher")
+
+
+def test_other_methods_and_metrics_are_not_advised_to_take_a_mode_of_heta(model, monkeypatch):
+    ids = torch.arange(4)[None]
+    with_memory_for(monkeypatch, 0)
+    with pytest.raises(RuntimeError, match=r"Use a shorter prompt or a model in bfloat16\.$"):
+        soft_nc(model, ids, torch.ones(1, 4), perturbations_per_eval=1)
+    with pytest.raises(RuntimeError, match=r"Use a shorter prompt or a model in bfloat16\.$"):
+        ReAGent(model).attribute(ids, target=3, perturbations_per_eval=1)

@@ -6,7 +6,7 @@ import torch
 from captum_heta import HETA
 from captum_heta.attr import TDD, AttentionRollout, ContextCite, NormXLogit, Peering, ReAGent
 from captum_heta.features import Features
-from captum_heta.models import CausalLM
+from captum_heta.models import CausalLM, trace_of
 from captum_heta.models.rope import Lengths
 from captum_heta.testing.architectures import tiny_model
 from captum_heta.testing.methods import next_probs
@@ -77,8 +77,8 @@ def test_a_long_prompt_is_read_in_one_piece(make, monkeypatch):
     ids = torch.randint(3, 60, (30,), generator=torch.Generator().manual_seed(2))
     lm = CausalLM(make())
     with lm.ready(), torch.no_grad():
-        found = lm.trace(lm.embed(ids), 1).log_probs[0]
-        short = lm._pieces(12)
+        found = trace_of(lm, lm.embed(ids), 1).log_probs[0]
+        short = lm.pieces(12)
     assert short == [(0, 4), (4, 8), (8, 12)]
     with torch.no_grad():
         expected = make()(ids[None], use_cache=False).logits[0, -1].log_softmax(-1)

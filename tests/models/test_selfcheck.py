@@ -10,7 +10,7 @@ from captum_heta import HETA
 from captum_heta.attr import TDD, ContextCite, LastAttention, NormXLogit, Peering, ReAGent
 from captum_heta.features import Features
 from captum_heta.metrics import comprehensiveness
-from captum_heta.models import CausalLM, LanguageModel
+from captum_heta.models import CausalLM, LanguageModel, trace_of
 from captum_heta.models.selfcheck import LENGTH
 from captum_heta.testing import sweep
 from captum_heta.testing.architectures import tiny_model
@@ -220,7 +220,7 @@ class TestCache:
         lm = CausalLM(model)
         with lm.ready():
             assert lm.attention.reuses_prefix
-            trace = lm.trace(lm.embed(IDS[0]), 1)
+            trace = trace_of(lm, lm.embed(IDS[0]), 1)
             assert trace.first_run(4) == 4
             lm.findings._answers["prefix"] = False
             assert trace.first_run(4) == 0

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from captum_heta.features import Features
-from captum_heta.models import Batch, CausalLM
+from captum_heta.models import Batch, CausalLM, trace_of
 from captum_heta.terms.information import information
 from captum_heta.testing.architectures import tiny_model
 
@@ -11,7 +11,7 @@ from captum_heta.testing.architectures import tiny_model
 def trace():
     lm = CausalLM(tiny_model("llama").double())
     with lm.ready():
-        yield lm.trace(lm.embed(torch.tensor([5, 6, 7, 8, 9])), n_outputs=2)
+        yield trace_of(lm, lm.embed(torch.tensor([5, 6, 7, 8, 9])), n_outputs=2)
 
 
 def test_masking_with_the_embedding_itself_loses_nothing(trace):
@@ -28,7 +28,7 @@ def test_a_token_after_the_target_position_loses_nothing(trace):
 def test_a_token_that_is_provably_ignored_loses_nothing():
     lm = CausalLM(tiny_model("mistral", sliding_window=2, num_hidden_layers=1).double())
     with lm.ready():
-        trace = lm.trace(lm.embed(torch.tensor([5, 6, 7, 8, 9])), n_outputs=1)
+        trace = trace_of(lm, lm.embed(torch.tensor([5, 6, 7, 8, 9])), n_outputs=1)
         lost = information(trace, Features.of_tokens(range(5)), torch.zeros_like(trace.embeds), Batch(3))
     assert lost[0, :3].tolist() == pytest.approx([0, 0, 0], abs=1e-12)
     assert (lost[0, 3:] > 1e-6).all()

@@ -126,7 +126,7 @@ def test_features_are_labelled_by_their_characters():
     fig, ax = plot_heat_map(given, text, spans)
     fig.canvas.draw()
     shown = [label for _, label in labels(ax.xaxis)]
-    assert shown[:6] == ["<s>", "a", "\u2423\u2423", "$b_", "<i>", "\\n\\t"]
+    assert shown[:6] == ["<s>", "a", "\u2423\u2423", "$b_", "<i>", "⏎⇥"]
     assert shown[6] == "averyveryverylo\N{HORIZONTAL ELLIPSIS}"
     assert len(shown[7]) == 8
 

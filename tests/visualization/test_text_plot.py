@@ -53,7 +53,7 @@ def test_each_row_shows_the_whole_text(count):
     text, spans, scores = words(count)
     _, ax = plot_text({"first": scores, "second": scores[::-1]}, text, spans)
     lines = shown(ax)
-    heads = [i for i, line in enumerate(lines) if ",darkest" in line]
+    heads = [i for i, line in enumerate(lines) if ",largest" in line]
     assert [lines[i].split(",")[0] for i in heads] == ["first", "second"]
     assert "".join(lines[heads[0] + 1 : heads[1]]) == text.replace(" ", "")
     assert "".join(lines[heads[1] + 1 :]) == text.replace(" ", "")
@@ -113,7 +113,7 @@ def test_shades_are_scaled_by_row_and_signed():
     assert colors[2] == ["#ffffff"] * 3
     inks = {text.get_text(): to_hex(text.get_color()) for text in ax.texts[-3:]}
     assert inks == {"a": "#000000", "b": "#000000", "c": "#000000"}
-    assert [line for line in shown(ax) if "," in line] == ["a,darkest1", "b,darkest100", "zeros,all0"]
+    assert [line for line in shown(ax) if "," in line] == ["a,largest1", "b,largest100", "zeros,all0"]
 
 
 def test_dark_shades_have_white_letters():
@@ -217,7 +217,7 @@ def test_terms_are_shown_under_the_scores(demo):
     fig, ax = plot_terms(result, prompt, spans, width=6)
     fig.canvas.draw()
     assert fig.get_figwidth() == 6
-    heads = [line.split(",")[0] for line in shown(ax) if ",darkest" in line]
+    heads = [line.split(",")[0] for line in shown(ax) if ",largest" in line]
     assert heads == ["HETA", "semanticflow", "curvature", "information"]
     _, mine = plt.subplots(figsize=(8, 8))
     assert plot_terms(result, prompt, spans, mine)[1] is mine
@@ -227,7 +227,7 @@ def test_terms_are_means_over_the_outputs():
     terms = HETATerms(*(torch.tensor([[1.0, 2.0], [3.0, 8.0]]) * factor for factor in (1, 10, 100)))
     result = SimpleNamespace(seq_attr=torch.tensor([6.0, -4.0]), terms=terms)
     _, ax = plot_terms(result, "ab", [(0, 1), (1, 2)])
-    heads = [line.split("darkest")[1] for line in shown(ax) if ",darkest" in line]
+    heads = [line.split("largest")[1] for line in shown(ax) if ",largest" in line]
     assert heads == ["3", "5", "50", "500"]
 
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from captum_heta.models import Batch
-from captum_heta.terms.curvature.operators import Operator
+from captum_heta.terms.curvature.operators import CHEAPER, Operator
 
 
 def exact_block_norms(operator: Operator, blocks: Tensor, probes: Tensor, batch: Batch) -> Tensor:
@@ -29,7 +29,7 @@ def exact_block_norms(operator: Operator, blocks: Tensor, probes: Tensor, batch:
         return (products.abs().sum(-1, dtype=dtype) * kept).sum(-1)
 
     pairs = torch.arange(len(blocks) * len(probes), device=probes.device)
-    return torch.cat(batch.run(pairs, norms)).unflatten(0, (len(blocks), len(probes))).mean(1)
+    return torch.cat(batch.run(pairs, norms, CHEAPER)).unflatten(0, (len(blocks), len(probes))).mean(1)
 
 
 def factored_block_norms(factors: Tensor, weights: Tensor, blocks: Tensor, probes: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from captum_heta.models import Batch
-from captum_heta.terms.curvature.operators import Operator
+from captum_heta.terms.curvature.operators import CHEAPER, Operator
 
 # A block of directions at a time. Fewer in a block follow the largest eigenvalues further, more cover more tokens.
 BLOCKS = 8
@@ -41,7 +41,8 @@ def low_rank(
     )  # CPU draws: devices agree
     while True:
         new = _orthonormal(new[: rank - len(basis)], basis)
-        products = torch.cat(batch.run(new.view(-1, *x.shape).to(x.dtype), operator)).flatten(1).to(dtype)
+        rows = new.view(-1, *x.shape).to(x.dtype)
+        products = torch.cat(batch.run(rows, operator, CHEAPER)).flatten(1).to(dtype)
         basis, images = torch.cat([basis, new]), torch.cat([images, products])
         new = products - (products @ basis.T) @ basis
         if not torch.isfinite(images).all():

@@ -8,6 +8,9 @@ from torch import Tensor
 # (P, m, d) to (P, m, d): P vectors, each times the same symmetric (m d, m d) matrix.
 Operator = Callable[[Tensor], Tensor]
 
+# What to advise where memory runs out for a single product: gradients alone take less than their derivatives.
+CHEAPER = "curvature='fisher'"
+
 
 def hessian(value: Tensor, x: Tensor) -> Operator:
     """The Hessian of the scalar ``value`` with respect to ``x`` (m, d), on which it was computed.

@@ -2,7 +2,7 @@
 
 import torch
 
-from captum_heta.models import CausalLM
+from captum_heta.models import CausalLM, trace_of
 from captum_heta.terms.curvature.function import Varying
 from captum_heta.terms.curvature.operators import hessian
 
@@ -23,7 +23,7 @@ def check_gradients(lm: CausalLM) -> None:
     """
     ids = torch.arange(2, device=lm.device)  # two alike hid a wrong one
     embeds = lm.embed(ids)
-    trace = lm.trace(embeds, 1, per_layer=lm.per_layer(ids))
+    trace = trace_of(lm, embeds, 1, per_layer=lm.per_layer(ids))
     function = Varying(trace, torch.arange(2, device=lm.device), range(1))
     target = int(trace.log_probs[0].argmax())
     with torch.enable_grad():
@@ -52,7 +52,7 @@ def check_second_derivatives(lm: CausalLM) -> None:
     name = type(lm.model).__name__
     ids = torch.zeros(2, dtype=torch.long, device=lm.device)
     embeds = lm.embed(ids)
-    trace = lm.trace(embeds, 1, per_layer=lm.per_layer(ids))
+    trace = trace_of(lm, embeds, 1, per_layer=lm.per_layer(ids))
     function = Varying(trace, torch.arange(2, device=lm.device), range(1))
     direction = _direction(embeds)
     direction = direction * _STEP * embeds.norm() / direction.norm()

@@ -70,6 +70,11 @@ def curvature(
     return scores
 
 
+def effort(trace: Trace, features: Features, options: CurvatureOptions, outputs: range) -> tuple[str, int]:
+    """The mode that `curvature` really runs for some outputs together, and how many products or gradients it takes."""
+    return _Estimate(trace, features, outputs, (), options, Batch(1)).effort()
+
+
 @dataclass
 class _Estimate:
     """The scores of some outputs together."""
@@ -85,16 +90,26 @@ class _Estimate:
     def __post_init__(self) -> None:
         self.generator = torch.Generator(device="cpu").manual_seed(self.options.seed)
 
+    @property
+    def mode(self) -> str:
+        """The mode that is run."""
+        if self.options.curvature != "auto":
+            return self.options.curvature
+        return "exact" if self._products_exact() <= self._products_low_rank() else "low_rank"
+
+    def effort(self) -> tuple[str, int]:
+        """The mode, and how many products, or gradients in "fisher"."""
+        windows = len(self.features.windows(self.options.window, self.options.overlap))
+        count = {"fisher": self.options.rank, "low_rank": self.options.rank * windows}
+        return self.mode, count.get(self.mode, len(self.features.by_first_token) * self.options.n_samples)
+
     def run(self) -> Estimates:
-        mode = self.options.curvature
-        if mode == "auto":
-            mode = "exact" if self._products_exact() <= self._products_low_rank() else "low_rank"
         return {
             "exact": self._exact,
             "low_rank": self._low_rank,
             "gauss_newton": self._gauss_newton,
             "fisher": self._fisher,
-        }[mode]()
+        }[self.mode]()
 
     def _exact(self) -> Estimates:
         return self._products(self._hessian)

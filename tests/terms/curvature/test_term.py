@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from captum_heta.features import Features
-from captum_heta.models import Batch, CausalLM
+from captum_heta.models import Batch, CausalLM, trace_of
 from captum_heta.options import CurvatureOptions
 from captum_heta.terms.curvature import curvature
 from captum_heta.terms.curvature.estimators import draw_probes
@@ -25,7 +25,7 @@ def model():
 def trace(model):
     lm = CausalLM(model)
     with lm.ready():
-        yield lm.trace(lm.embed(torch.tensor([5, 6, 7, 8, 9, 10, 11])), n_outputs=2)
+        yield trace_of(lm, lm.embed(torch.tensor([5, 6, 7, 8, 9, 10, 11])), n_outputs=2)
 
 
 def estimate(trace, mode, **changes):
@@ -153,7 +153,7 @@ def test_fisher_of_a_sure_model_needs_no_lucky_draw(model, trace):
     sure.lm_head.weight.data[3] += 0.3 * direction
     lm = CausalLM(sure)
     with lm.ready():
-        confident = lm.trace(embeds, n_outputs=1)
+        confident = trace_of(lm, embeds, n_outputs=1)
         assert 0.99 < confident.log_probs[0, 3].exp() < 1
         found = curvature(confident, FEATURES, [3], CurvatureOptions(curvature="fisher", n_samples=4), Batch(64))[0]
     expected = reference.dense_curvature(reference.dense_fisher(sure, embeds), FEATURES.groups, drawn(trace, seed=0))
@@ -171,7 +171,7 @@ def test_float16_that_overflows_says_what_to_do():
     model.transformer.wpe.weight.data *= 0.05
     lm = CausalLM(model)
     with lm.ready():
-        trace = lm.trace(lm.embed(torch.tensor([5, 6, 7])) * 0.05, n_outputs=1)
+        trace = trace_of(lm, lm.embed(torch.tensor([5, 6, 7])) * 0.05, n_outputs=1)
         with pytest.raises(
             RuntimeError, match=r"GPT2LMHeadModel in torch.float16 are not finite. Load .* float32 or bfloat16"
         ):
@@ -184,7 +184,7 @@ def test_weights_with_nan_are_an_error():
     model = tiny_model("llama")
     lm = CausalLM(model)
     with lm.ready():
-        trace = lm.trace(lm.embed(torch.tensor([5, 6, 7])), n_outputs=1)
+        trace = trace_of(lm, lm.embed(torch.tensor([5, 6, 7])), n_outputs=1)
         model.model.norm.weight.data.fill_(torch.nan)
         with pytest.raises(RuntimeError, match=r"LlamaForCausalLM in torch.float32 are not finite. Check its weights"):
             curvature(
@@ -224,7 +224,7 @@ class TestJoint:
     def test_of_one_output_is_its_own(self, model, mode):
         lm = CausalLM(model)
         with lm.ready():
-            trace = lm.trace(lm.embed(torch.tensor([5, 6, 7, 8, 9, 10])), n_outputs=1)
+            trace = trace_of(lm, lm.embed(torch.tensor([5, 6, 7, 8, 9, 10])), n_outputs=1)
             options = CurvatureOptions(curvature=mode, n_samples=2)
             alone, together = (
                 curvature(trace, FEATURES, [3], options, Batch(64), joint=joint) for joint in (False, True)

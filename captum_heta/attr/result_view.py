@@ -1,0 +1,105 @@
+"""What is shown of one result."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from captum.attr import LLMAttributionResult
+
+from captum_heta.attr.result import LLMTokenAttributionResult
+from captum_heta.provenance import in_words
+from captum_heta.visualization.signs import label
+from captum_heta.visualization.text_pieces import pieces, scale_text
+from captum_heta.visualization.view import NumberTable, Section, View, text_row
+
+NOTEBOOK_ROWS = 8
+_UNLIKELY = 1e-4
+_LONGEST = 20_000  # characters of a prompt in a notebook
+
+HOW_TO_READ = (
+    "Green: a score above 0; red: below 0. The largest magnitude of each text has the full colour. Rest the pointer on "
+    "a token, or tap it, for its numbers."
+)
+
+
+def view_of(result: LLMTokenAttributionResult, shares: bool = False, most: int | None = None) -> View:
+    """A result to be shown.
+
+    Args:
+        result: what was found.
+        shares: colour the whole output by the mean of its tokens' shares.
+        most: cut the rows of output tokens, and a very long prompt, with a note; None for all.
+    """
+    titled = result.titled_rows(shares)
+    notes = [HOW_TO_READ, *unlikely_note(result)]
+    if most is not None and len(titled) > most + 1:
+        notes.append(f"The first {most} of {len(titled) - 1} output tokens; to_html() has all.")
+        titled = titled[: most + 1]
+    text, spans = result.prompt, result.spans
+    kept: Sequence[int] = range(len(spans))
+    if most is not None and len(text) > _LONGEST:
+        notes.append(f"The first {_LONGEST:,} of {len(text):,} characters; to_html() has all.")
+        text, kept = text[:_LONGEST], [i for i, (_, end) in enumerate(spans) if end <= _LONGEST]
+    tips = [tip for tip, places in zip(tips_of(result, titled[0][1]), result.places, strict=True) for _ in places]
+    rows = []
+    for i, (title, scores) in enumerate(titled):
+        spread = result.spread(scores)
+        said = tips if i == 0 else [f"score {score:.4g}" for score in spread]
+        row = text_row(text, [spans[j] for j in kept], [spread[j] for j in kept], [said[j] for j in kept])
+        rows.append(replace(row, title=title if len(titled) > 1 else ""))
+    scale = scale_text(pieces(result.prompt, result.spans, result.spread(titled[0][1])))
+    tables = [] if result.groups is None else [_groups(result)]
+    return View(
+        why(result.target, probability(result)),
+        notes,
+        [Section(result.method or "scores", scale, rows)],
+        [],
+        tables,
+        in_words(result.provenance),
+    )
+
+
+def why(target: str, likely: float | None) -> str:
+    """The question that an attribution answers, and how likely the target is."""
+    return f"Why {target!r}?" if likely is None else f"Why {target!r} (probability {likely:.3g})?"
+
+
+def unlikely_note(result: LLMAttributionResult) -> list[str]:
+    """A sentence on output tokens that the model would not say, of which an explanation says little."""
+    if result.output_probs is None:
+        return []
+    pairs = zip(result.output_tokens, result.output_probs.tolist(), strict=True)
+    unlikely = [f"{label(token)} {likely:.1g}" for token, likely in pairs if likely < _UNLIKELY]
+    if not unlikely:
+        return []
+    return [
+        f"The model finds this output unlikely ({', '.join(unlikely[:5])}): the scores explain what it does not say."
+    ]
+
+
+def probability(result: LLMAttributionResult) -> float | None:
+    """What the model gives the whole output; None where the method does not tell."""
+    return None if result.output_probs is None else result.output_probs.double().prod().item()
+
+
+def tips_of(result: LLMAttributionResult, scores: Sequence[float]) -> list[str]:
+    """The numbers of each feature in words: its score, and the terms where the result has them, a line each.
+
+    The score is that of all K outputs together, a term the mean over them.
+
+    Args:
+        result: of one method.
+        scores: its scores (F,).
+    """
+    lines = [[f"score {score:.4g}"] for score in scores]
+    terms: Any = getattr(result, "terms", None)
+    for name, values in terms._asdict().items() if terms is not None else ():
+        term = f"{'mean ' if len(values) > 1 else ''}{name.replace('_', ' ')}"
+        for line, value in zip(lines, values.float().mean(0).tolist(), strict=True):
+            line.append(f"{term} {value:.4g}")
+    return ["\n".join(line) for line in lines]
+
+
+def _groups(result: LLMTokenAttributionResult) -> NumberTable:
+    shares = sorted(result.by_group().items(), key=lambda pair: -abs(pair[1]))
+    return NumberTable("Shares", ["share"], [(name, [f"{share:.0%}"]) for name, share in shares])

@@ -1,0 +1,108 @@
+"""A result as JSON, and back."""
+
+from typing import Any
+
+from captum.attr import LLMAttributionResult
+
+from captum_heta.attr.heta import HETATerms
+from captum_heta.attr.result import LLMTokenAttributionResult
+from captum_heta.stored import an_object, field, listed, need, numbers, places, rows, text, texts
+
+_FORMAT = 1
+
+
+def entry_of(name: str, result: LLMAttributionResult) -> dict[str, Any]:
+    """The numbers of a result of Captum or of this package, as JSON has them.
+
+    Args:
+        name: of the method, for an error.
+        result: what it gave.
+
+    Raises:
+        ValueError: for numbers that are not finite.
+    """
+    terms = getattr(result, "terms", None)
+    entry = {
+        "output_tokens": result.output_tokens,
+        "seq_attr": listed(name, result.seq_attr),
+        "token_attr": listed(name, result.token_attr),
+        "output_probs": listed(name, result.output_probs),
+        "terms": None if terms is None else {term: listed(name, values) for term, values in terms._asdict().items()},
+    }
+    provenance = getattr(result, "provenance", None)
+    return entry | ({"provenance": dict(provenance)} if provenance else {})
+
+
+def result_of(where: str, labels: list[str], entry: Any, **more: Any) -> LLMAttributionResult:
+    """The result whose numbers these are; Captum's own where there is nothing more than it has.
+
+    Args:
+        where: what the entry is, for an error.
+        labels: the names of the features.
+        entry: as `entry_of` gives it.
+        **more: what a result of this package has besides.
+
+    Raises:
+        ValueError: if it is none.
+    """
+    need(isinstance(entry, dict), where, "an object", entry)
+    outputs = texts(f"output_tokens in {where}", field(entry, "output_tokens", where))
+    across, down = len(labels), len(outputs)
+    given: dict[str, Any] = {
+        "input_tokens": labels,
+        "output_tokens": outputs,
+        "seq_attr": numbers(f"seq_attr in {where}", field(entry, "seq_attr", where), across),
+    }
+    table, probs, terms = (field(entry, name, where) for name in ("token_attr", "output_probs", "terms"))
+    given["token_attr"] = None if table is None else rows(f"token_attr in {where}", table, (down,), across)
+    given["output_probs"] = None if probs is None else numbers(f"output_probs in {where}", probs, down)
+    if "provenance" in entry:
+        more["provenance"] = an_object(entry, "provenance", where)
+    if terms is None and not more:
+        return LLMAttributionResult(**given)
+    if terms is not None:
+        need(isinstance(terms, dict), f"terms in {where}", "an object or null", terms)
+        found = {
+            name: rows(f"{name} in {where}", field(terms, name, f"terms in {where}"), (down, 1), across)
+            for name in HETATerms._fields
+        }
+        more["terms"] = HETATerms(**found)
+    return LLMTokenAttributionResult(**given, **more)
+
+
+def to_record(result: LLMTokenAttributionResult) -> dict[str, Any]:
+    """All of a result but its input.
+
+    Raises:
+        ValueError: for a result that does not know its prompt, and for numbers that are not finite.
+    """
+    record = {
+        "format": _FORMAT,
+        "method": result.method,
+        "prompt": result.prompt,
+        "places": result.places,
+        "input_tokens": result.input_tokens,
+        "target": result.target,
+    } | entry_of(result.method, result)
+    return record | ({} if result.groups is None else {"groups": result.groups})
+
+
+def from_record(found: Any) -> LLMTokenAttributionResult:
+    """The result that `to_record` wrote; ValueError for another content."""
+    need(isinstance(found, dict), "it", "an object", found)
+    version = field(found, "format")
+    need(type(version) is int and version == _FORMAT, "format", str(_FORMAT), version)
+    labels, prompt = texts("input_tokens", field(found, "input_tokens")), text(found, "prompt")
+    groups = found.get("groups")
+    if groups is not None:
+        need(len(texts("groups", groups)) == len(labels), "groups", f"one for each of the {len(labels)} tokens", groups)
+    more: dict[str, Any] = {
+        "method": text(found, "method"),
+        "prompt": prompt,
+        "places": places(field(found, "places"), len(labels), len(prompt)),
+        "target": text(found, "target"),
+        "groups": groups,
+    }
+    result = result_of("it", labels, found, **more)
+    assert isinstance(result, LLMTokenAttributionResult)
+    return result

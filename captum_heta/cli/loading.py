@@ -1,0 +1,126 @@
+"""From the arguments of a command to a model, a prompt and what is explained."""
+
+import os
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from captum_heta.cli.arguments import DTYPES, check_model_options
+from captum_heta.cli.question import Question
+from captum_heta.demo import examples, load_model
+from captum_heta.inputs import LocatedInput, TextInput
+from captum_heta.inputs.target import generated_answer, next_token, target_ids
+from captum_heta.models import LanguageModel
+from captum_heta.prompts import check_length
+from captum_heta.tokenizers import Tokenizer
+
+
+def answered(asked: Question) -> tuple[Any, LocatedInput, Tensor]:
+    """The model, the prompt and the output that a person asks about.
+
+    Raises:
+        ValueError: if something of them does not fit together.
+    """
+    prompt, target = example(asked.prompt, asked.target, asked.answer)
+    model, tokenizer = load(asked.model, asked.dtype, bos=asked.bos, place=asked.device)
+    inp = located(beginning(tokenizer, asked.bos) + prompt, model, tokenizer)
+    return model, inp, outputs_of(inp, model, target, asked.answer)
+
+
+def example(prompt: str | None, target: str | None, answer: bool = False) -> tuple[str, str | None]:
+    """Prompt and target, those of an example of the embedded model without a prompt."""
+    if prompt is not None:
+        return prompt, target
+    item = next(examples(1))
+    return item.prompt, item.target if target is None and not answer else target
+
+
+def beginning(tokenizer: Tokenizer, bos: bool) -> str:
+    """What goes before a prompt: the beginning-of-text token if ``bos``, else nothing.
+
+    Raises:
+        ValueError: if the tokenizer has no such token, or puts it there itself.
+    """
+    if not bos:
+        return ""
+    if tokenizer.bos_token is None:
+        raise ValueError("--bos: the tokenizer has no beginning-of-text token.")
+    if tokenizer.bos_token_id in tokenizer.encode("a"):
+        raise ValueError(f"--bos: the tokenizer puts {tokenizer.bos_token!r} before prompts itself.")
+    return tokenizer.bos_token
+
+
+def check_device(name: str | None) -> None:
+    """Raise ValueError if torch cannot use a device, before a model is loaded for it."""
+    if name is None:
+        return
+    try:
+        torch.empty(1, device=name)
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(
+            f"--device {name} cannot be used: {str(error).splitlines()[0]} Pass cpu or another."
+        ) from error
+
+
+def load(
+    name: str | None,
+    dtype: str | None = None,
+    device_map: str | None = None,
+    device: int = 0,
+    bos: bool = False,
+    place: str | None = None,
+) -> tuple[Any, Tokenizer]:
+    """The model, on a GPU if there is one, and its tokenizer.
+
+    Args:
+        name: a Hugging Face id or folder; None for the embedded model.
+        dtype: "float32" or "bfloat16"; None for float32.
+        device_map: how accelerate places the model; None for one device.
+        device: the number of the GPU, without ``device_map``.
+        bos: whether `beginning` will be asked for; what is wrong with that is told before the weights are loaded.
+        place: where the model runs, by the name of a device; None for the GPU, or the CPU without one.
+
+    Raises:
+        ValueError: as `check_model_options` and `beginning` do, and for a folder that is not there.
+    """
+    check_model_options(name, dtype, device_map)
+    check_device(place)
+    if name is None:
+        model, tokenizer = load_model()
+        beginning(tokenizer, bos)
+        return (model if place is None else model.to(place)), tokenizer
+    if os.path.isabs(name) and not os.path.isdir(name):
+        raise ValueError(f"--model {name} is no folder: give that of a saved model, or a Hugging Face id.")
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(name)
+    beginning(tokenizer, bos)
+    dtype = dtype or DTYPES[0]
+    if device_map is not None:
+        return AutoModelForCausalLM.from_pretrained(name, dtype=dtype, device_map=device_map).eval(), tokenizer
+    model = AutoModelForCausalLM.from_pretrained(name, dtype=dtype).eval()
+    gpu = f"cuda:{device % torch.cuda.device_count()}" if torch.cuda.is_available() else "cpu"
+    return model.to(place or gpu), tokenizer
+
+
+def located(prompt: str, model: Any, tokenizer: Tokenizer) -> LocatedInput:
+    """The prompt for the methods; its features are its tokens except the special ones.
+
+    Raises:
+        ValueError: if there are none, or more than the model can read; both are told before the model runs.
+    """
+    check_length(LanguageModel(model), len(tokenizer.encode(prompt)))
+    return LocatedInput(TextInput(prompt, tokenizer), tokenizer)
+
+
+def outputs_of(prompt: LocatedInput, model: Any, target: str | None, answer: bool = False) -> Tensor:
+    """The token ids of the target; without one, of the model's likeliest next token, or of its ``answer``.
+
+    Raises:
+        ValueError: for a target without tokens, or with more than the model can read behind the prompt.
+    """
+    lm = LanguageModel(model)
+    if target is not None:
+        return target_ids(target, prompt, lm)
+    return generated_answer(prompt, lm) if answer else next_token(prompt, lm)

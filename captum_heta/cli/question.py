@@ -1,0 +1,101 @@
+"""What ``explain`` and ``compare`` ask alike: a prompt, a target, a model, and where the answer goes."""
+
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
+
+import typer
+
+from captum_heta.cli.arguments import (
+    BosOption,
+    DebugOption,
+    DeviceOption,
+    DtypeOption,
+    ModelOption,
+    check_model_options,
+    read_prompt,
+)
+from captum_heta.cli.files import check_files
+
+
+class Question(NamedTuple):
+    """The arguments of a command, as a person passes them; their types are what Typer makes of them."""
+
+    prompt: Annotated[
+        str | None,
+        typer.Argument(
+            help="The text to explain; - reads it from standard input. An example of the embedded model if left out."
+        ),
+    ] = None
+    target: Annotated[
+        str | None,
+        typer.Option(
+            help="The continuation to explain, with or without a space before it, as the model finds likelier; the "
+            "model's likeliest token if left out."
+        ),
+    ] = None
+    model: ModelOption = None
+    file: Annotated[
+        Path | None, typer.Option("--file", help="Read the prompt from this file; its last newline is cut.")
+    ] = None
+    answer: Annotated[
+        bool, typer.Option("--answer", help="Explain the whole answer that the model generates, without its end token.")
+    ] = False
+    dtype: DtypeOption = None
+    device: DeviceOption = None
+    bos: BosOption = False
+    html_file: Annotated[
+        Path | None,
+        typer.Option("--html", help="Write a page to this file too; - for standard output, and nothing else there."),
+    ] = None
+    json_file: Annotated[
+        Path | None,
+        typer.Option("--json", help="Write all numbers to this file too; - for standard output, and nothing else."),
+    ] = None
+    quiet: Annotated[
+        bool, typer.Option("--quiet", help="Show nothing but errors, and what goes to standard output.")
+    ] = False
+    debug: DebugOption = False
+
+    def checked(self) -> "Question":
+        """With the prompt read from wherever it is; what is wrong is said before a model is loaded.
+
+        Raises:
+            ValueError: for files, options of the model, a prompt or a target that cannot be used.
+            OSError: for a prompt's file that cannot be read.
+        """
+        check_files({"--html": self.html_file, "--json": self.json_file})
+        check_model_options(self.model, self.dtype)
+        if self.target == "":
+            raise ValueError("--target is empty: give a text, or leave it out for the model's likeliest token.")
+        if self.target is not None and self.answer:
+            raise ValueError("--answer explains what the model generates: leave it out, or --target.")
+        return self._replace(prompt=read_prompt(self.prompt, self.file))
+
+
+def asking(command: Callable[..., None]) -> Callable[..., None]:
+    """A command whose first argument is a `Question`, with the arguments of one in its own place and before its others.
+
+    Typer reads the arguments of a command off its signature.
+    """
+    own = list(inspect.signature(command).parameters.values())[1:]
+    asked = [
+        inspect.Parameter(
+            name,
+            inspect.Parameter.POSITIONAL_OR_KEYWORD,
+            default=Question._field_defaults[name],
+            annotation=Question.__annotations__[name],
+        )
+        for name in Question._fields
+    ]
+
+    def run(**given: Any) -> None:
+        mine = {name: given.pop(name) for name in [parameter.name for parameter in own]}
+        command(Question(**given), **mine)
+
+    parameters = [*asked[:1], *own, *asked[1:]]
+    run.__name__, run.__doc__ = command.__name__, command.__doc__
+    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return run

@@ -1,0 +1,104 @@
+"""What is shown of a comparison, on a page as in a terminal."""
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from captum_heta.attr.result_view import HOW_TO_READ, probability, tips_of, why
+from captum_heta.comparison.result import Comparison
+from captum_heta.provenance import in_words
+from captum_heta.visualization.signs import label
+from captum_heta.visualization.text_pieces import pieces, scale_text
+from captum_heta.visualization.view import NumberTable, Section, View, text_row
+
+_HIGHEST = 5  # features whose overlap is told
+
+
+def view_of(comparison: Comparison, shares: bool = False) -> View:
+    """Each method's shaded text and time, the methods that failed, and how alike the others are.
+
+    Args:
+        comparison: what was found.
+        shares: colour by the mean of the output tokens' shares, and not by the sum of their scores.
+    """
+    names = comparison.names
+    rows = comparison.matrix("shares" if shares else "none").tolist() if names else []
+    sections = []
+    for name, row in zip(names, rows, strict=True):
+        tips = tips_of(comparison.results[name], row)
+        spread = [tip for tip, spans in zip(tips, comparison.places, strict=True) for _ in spans]
+        text = text_row(comparison.prompt, comparison.spans, comparison.spread(row), spread)
+        sections.append(Section(name, method_note(comparison, name, row), [text]))
+    for name, failure in comparison.failures.items():
+        sections.append(Section(name, f"{comparison.seconds[name]:.2f} s", failure=str(failure)))
+    notes = [f"{len(comparison.input_tokens)} features. {HOW_TO_READ}", *outputs_note(comparison)]
+    pairs = _agreement(comparison) if len(names) == 2 else []
+    summary = [f"{title}: {values[0, 1].item():{form}}" for title, values, form in pairs]
+    tables = [*_shares(comparison), *(_tables(comparison) if len(names) > 2 else [])]
+    return View(question(comparison), notes, sections, summary, tables, in_words(comparison.provenance))
+
+
+def question(comparison: Comparison) -> str:
+    """What is explained, and how likely it is where a method tells."""
+    known = (probability(result) for result in comparison.results.values())
+    return why(comparison.target, next((likely for likely in known if likely is not None), None))
+
+
+def outputs_note(comparison: Comparison) -> list[str]:
+    """How likely each output token was, where there are several and a method tells."""
+    for result in comparison.results.values():
+        if result.output_probs is not None and len(result.output_tokens) > 1:
+            pairs = zip(result.output_tokens, result.output_probs.tolist(), strict=True)
+            return ["Probability of each output token: " + ", ".join(f"{label(token)} {p:.2g}" for token, p in pairs)]
+    return []
+
+
+def method_note(comparison: Comparison, name: str, row: Sequence[float]) -> str:
+    """The time, the score of the full colour, and the scores of features that are no text of the prompt.
+
+    Args:
+        comparison: with a result of ``name``.
+        name: of the method.
+        row: its score for each feature (F,).
+    """
+    parts = pieces(comparison.prompt, comparison.spans, comparison.spread(row))
+    said = [f"{comparison.seconds[name]:.2f} s", scale_text(parts)]
+    for feature, places, score in zip(comparison.input_tokens, comparison.places, row, strict=True):
+        if not any(start < end for start, end in places):  # a special token, or a template's value that is empty
+            said.append(f"not in the text: {feature!r} {score:.3g}")
+    return ", ".join(said)
+
+
+def _agreement(comparison: Comparison) -> list[tuple[str, Tensor, str]]:
+    """How alike the methods are: a title, (methods, methods), and the form of its numbers; for two or more of them."""
+    if len(comparison.names) < 2:
+        return []
+    shared = min(_HIGHEST, len(comparison.input_tokens))
+    return [
+        ("Rank correlation of the magnitudes (Spearman)", comparison.spearman(), ".2f"),
+        (f"Share of the {shared} highest in common", comparison.top_k_overlap(shared), ".0%"),
+    ]
+
+
+def _tables(comparison: Comparison) -> list[NumberTable]:
+    # columns have the numbers of the rows, as many names side by side are wider than a screen
+    names = comparison.names
+    head = [str(i) for i in range(1, len(names) + 1)]
+    numbered = [f"{i} {name}" for i, name in enumerate(names, start=1)]
+    tables = []
+    for title, values, form in _agreement(comparison):
+        cells = [[f"{value:{form}}" for value in row] for row in values.tolist()]
+        tables.append(NumberTable(title, head, list(zip(numbered, cells, strict=True)), names))
+    return tables
+
+
+def _shares(comparison: Comparison) -> list[NumberTable]:
+    """The share of each document or message in the output, a column a method."""
+    if comparison.groups is None or not comparison.names:
+        return []
+    sums = {name: [0.0] * len(comparison.names) for name in comparison.groups}
+    for i, row in enumerate(comparison.matrix("shares").tolist()):
+        for group, share in zip(comparison.groups, row, strict=True):
+            sums[group][i] += share
+    rows = [(name, [f"{share:.0%}" for share in values]) for name, values in sums.items()]
+    return [NumberTable("Shares", comparison.names, rows)]
