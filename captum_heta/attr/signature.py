@@ -124,7 +124,12 @@ def _docstring(options: type[Options], terms: type | None) -> str:
     texts = {name: text for name, (_, _, text) in _SHARED.items()} | _documented(options)
     texts |= {} if terms is None else {"return_terms": _RETURN_TERMS}
     entries = [
-        textwrap.fill(f"{parameter.name}: {texts[parameter.name]}", width=_WIDTH, subsequent_indent=" " * 8)
+        textwrap.fill(
+            f"{parameter.name}: {texts[parameter.name]}",
+            width=_WIDTH,
+            subsequent_indent=" " * 8,
+            break_on_hyphens=False,
+        )
         for parameter in _parameters(options, terms)
     ]
     pair = "" if terms is None else f" With ``return_terms``, a pair of them and `{terms.__name__}`."

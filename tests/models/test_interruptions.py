@@ -82,7 +82,7 @@ def test_at_random_lines(name):
     call, chance = CALLS[name], random.Random(name)
     lines = interrupted_at(lambda: call(unusual()), line=-1)
     # the last lines undo what the others did
-    for line in [*chance.sample(range(1, lines), 12), *range(lines - 8, lines + 1)]:
+    for line in [*chance.sample(range(1, lines), 7), *range(lines - 4, lines + 1)]:
         model = unusual()
         before = snapshot(model)
         interrupted_at(lambda model=model: call(model), line)
