@@ -216,6 +216,11 @@ def _integers_like(name: str, value: Any, like: Tensor) -> Tensor:
     if not isinstance(value, Tensor) or value.dtype not in (torch.int64, torch.int32):
         form = value.dtype if isinstance(value, Tensor) else type(value).__name__
         raise ValueError(f"{name} must be an integer tensor, got {form}.")
+    return broadcast(name, value, like)
+
+
+def broadcast(name: str, value: Tensor, like: Tensor) -> Tensor:
+    """``value`` with the shape and on the device of ``like``; ValueError if it does not broadcast to it."""
     try:
         return value.to(like.device).expand(like.shape)
     except RuntimeError:

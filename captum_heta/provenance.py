@@ -2,17 +2,23 @@
 
 from collections.abc import Mapping
 from datetime import datetime, timezone
+from functools import cache
 from importlib.metadata import version
 from typing import Any
 
 _PACKAGES = ("captum", "numpy", "torch", "transformers")
 
 
+@cache  # it reads files, and results are made in loops
+def _installed() -> dict[str, str]:
+    return {name: version(name) for name in _PACKAGES}
+
+
 def versions() -> dict[str, str]:
     """Of this package and of those that the numbers depend on."""
     from captum_heta import __version__  # not above, as the package's names lead here
 
-    return {"captum_heta": __version__} | {name: version(name) for name in _PACKAGES}
+    return {"captum_heta": __version__} | _installed()
 
 
 def of_model(model: Any) -> dict[str, str]:

@@ -74,6 +74,21 @@ def an_object(record: dict[str, Any], name: str, where: str = "it") -> dict[str,
     return entries
 
 
+def check_format(record: Any, version: int) -> None:
+    """Raise ValueError unless this is an object of a format's version."""
+    need(isinstance(record, dict), "it", "an object", record)
+    found = field(record, "format")
+    need(type(found) is int and found == version, "format", str(version), found)
+
+
+def groups(record: dict[str, Any], count: int) -> list[str] | None:
+    """The document or message of each of ``count`` features, where a record has them."""
+    names = record.get("groups")
+    if names is not None:
+        need(len(texts("groups", names)) == count, "groups", f"one for each of the {count} tokens", names)
+    return names
+
+
 def text(record: dict[str, Any], name: str) -> str:
     """An entry that is text."""
     value = field(record, name)

@@ -14,7 +14,7 @@ from captum_heta.attr.result import LLMTokenAttributionResult
 from captum_heta.features import Features
 from captum_heta.inputs import LocatedInput
 from captum_heta.inputs.offsets import NO_OFFSETS
-from captum_heta.inputs.target import generated_answer, target_ids
+from captum_heta.inputs.target import chosen_outputs
 from captum_heta.provenance import now, of_model, versions
 from captum_heta.tokenizers import Tokenizer
 
@@ -99,7 +99,7 @@ class LLMTokenAttribution(LLMAttribution):
             TypeError: for another input or target, and options that the method does not have.
         """
         prompt = LocatedInput(inp, self.tokenizer)
-        outputs = self._outputs(prompt, target, gen_args)
+        outputs = chosen_outputs(target, gen_args, prompt, self.attr_method._lm).to(self.device)
         mask = kwargs.pop("feature_mask", None)
         if mask is None and self.attr_method.sources == "sentence":
             mask = prompt.sentence_mask()
@@ -142,7 +142,7 @@ class LLMTokenAttribution(LLMAttribution):
             for name, value in chosen.items()
         }
         if method.draws():
-            given.setdefault("seed", 0)
+            given.setdefault("seed", method.options_type().seed)
         return {
             "method": method.get_name(),
             **about,
@@ -152,13 +152,6 @@ class LLMTokenAttribution(LLMAttribution):
             "date": now(),
             "seconds": round(seconds, 3),
         }
-
-    def _outputs(self, prompt: LocatedInput, target: Any, gen_args: dict[str, Any] | None) -> Tensor:
-        if target is not None and gen_args is not None:
-            raise ValueError("gen_args generate a target: pass them or a target, not both.")
-        lm = self.attr_method._lm
-        found = generated_answer(prompt, lm, gen_args) if target is None else target_ids(target, prompt, lm)
-        return found.to(self.device)
 
     @staticmethod
     def _grouped(features: Features, mask: Tensor | None) -> tuple[Features, Callable[[Tensor], Tensor]]:

@@ -11,6 +11,8 @@ from torch import Tensor
 
 from captum_heta.files import write_whole
 from captum_heta.inputs import LocatedInput
+from captum_heta.inputs.parts import summed
+from captum_heta.inputs.places import flat, spread, texts
 from captum_heta.spans import Span
 from captum_heta.visualization.signs import label
 
@@ -86,22 +88,21 @@ class LLMTokenAttributionResult(LLMAttributionResult):
     @property
     def spans(self) -> list[Span]:
         """The places of all features, one after the other."""
-        return [span for spans in self.places for span in spans]
+        return flat(self.places)
 
     @cached_property
     def pieces(self) -> list[str]:
         """The text of each feature; Captum's label where it has none of its own."""
-        texts = ["".join(self.prompt[start:end] for start, end in spans[:1]) for spans in self.places]
-        return [text or label for text, label in zip(texts, self.input_tokens, strict=True)]
+        return texts(self.prompt, self.places, self.input_tokens)
 
     def spread(self, scores: Sequence[float]) -> list[float]:
         """Scores of the features as those of `spans`."""
-        return [score for score, spans in zip(scores, self.places, strict=True) for _ in spans]
+        return spread(scores, self.places)
 
     @property
     def rows(self) -> Tensor:
         """The scores of each output token, (K, F); (1, F) for a method that explains the output as a whole."""
-        return self.seq_attr[None] if self.token_attr is None else self.token_attr
+        return rows_of(self)
 
     @property
     def shares(self) -> Tensor:
@@ -109,8 +110,7 @@ class LLMTokenAttributionResult(LLMAttributionResult):
 
         So that a token that the model found unlikely does not drown the others. A row of zeros stays so.
         """
-        rows = self.rows.double()
-        return (rows / rows.abs().sum(1, keepdim=True).clamp(min=torch.finfo(torch.float32).tiny)).float()
+        return shares_of(self.rows)
 
     @property
     def output_labels(self) -> list[str]:
@@ -128,10 +128,7 @@ class LLMTokenAttributionResult(LLMAttributionResult):
         """
         if self.groups is None:
             raise ValueError("The input has no documents or messages: use a DocumentsInput or a ChatInput.")
-        sums = dict.fromkeys(self.groups, 0.0)
-        for name, share in zip(self.groups, self.shares.mean(0).tolist(), strict=True):
-            sums[name] += share
-        return sums
+        return summed(self.shares.mean(0), self.groups, self.groups)
 
     @property
     def seq_attr_dict(self) -> dict[str, float]:
@@ -147,10 +144,7 @@ class LLMTokenAttributionResult(LLMAttributionResult):
         Raises:
             ImportError: without pandas.
         """
-        try:
-            import pandas
-        except ImportError as error:
-            raise ImportError("to_dataframe needs pandas: pip install 'captum-heta[compare]'.") from error
+        pandas = imported_pandas()
         rows = self.shares if shares else self.rows
         columns: dict[str, Any] = {"feature": self.pieces if self.has_prompt else self.input_tokens}
         if self.groups is not None:
@@ -261,6 +255,26 @@ class LLMTokenAttributionResult(LLMAttributionResult):
                 "or pass text and spans to the functions of captum_heta.visualization."
             )
         return value
+
+
+def rows_of(result: LLMAttributionResult) -> Tensor:
+    """The scores of each output token (K, F), in a result of Captum too; (1, F) of an output as a whole."""
+    return result.seq_attr[None] if result.token_attr is None else result.token_attr
+
+
+def shares_of(rows: Tensor) -> Tensor:
+    """Rows (K, F) over the sums of their magnitudes, float32; a row of zeros stays so."""
+    sizes = rows.double().abs().sum(1, keepdim=True)  # which may be more than float32 has
+    return (rows / sizes.clamp(min=torch.finfo(torch.float32).tiny)).float()
+
+
+def imported_pandas() -> Any:
+    """The package, which tables need; ImportError without it."""
+    try:
+        import pandas
+    except ImportError as error:
+        raise ImportError("to_dataframe needs pandas: pip install 'captum-heta[compare]'.") from error
+    return pandas
 
 
 def _percent(probability: float) -> str:

@@ -6,7 +6,7 @@ from captum.attr import LLMAttributionResult
 
 from captum_heta.attr.heta import HETATerms
 from captum_heta.attr.result import LLMTokenAttributionResult
-from captum_heta.stored import an_object, field, listed, need, numbers, places, rows, text, texts
+from captum_heta.stored import an_object, check_format, field, groups, listed, need, numbers, places, rows, text, texts
 
 _FORMAT = 1
 
@@ -89,19 +89,14 @@ def to_record(result: LLMTokenAttributionResult) -> dict[str, Any]:
 
 def from_record(found: Any) -> LLMTokenAttributionResult:
     """The result that `to_record` wrote; ValueError for another content."""
-    need(isinstance(found, dict), "it", "an object", found)
-    version = field(found, "format")
-    need(type(version) is int and version == _FORMAT, "format", str(_FORMAT), version)
+    check_format(found, _FORMAT)
     labels, prompt = texts("input_tokens", field(found, "input_tokens")), text(found, "prompt")
-    groups = found.get("groups")
-    if groups is not None:
-        need(len(texts("groups", groups)) == len(labels), "groups", f"one for each of the {len(labels)} tokens", groups)
     more: dict[str, Any] = {
         "method": text(found, "method"),
         "prompt": prompt,
         "places": places(field(found, "places"), len(labels), len(prompt)),
         "target": text(found, "target"),
-        "groups": groups,
+        "groups": groups(found, len(labels)),
     }
     result = result_of("it", labels, found, **more)
     assert isinstance(result, LLMTokenAttributionResult)

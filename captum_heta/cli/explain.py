@@ -42,7 +42,7 @@ def _explained(asked: Question, curvature: str) -> "LLMTokenAttributionResult":
     from captum_heta.cli.loading import answered
 
     model, prompt, outputs = answered(asked)
-    assert prompt.places  # what a tokenizer without places has to say of it, it says before
+    _ = prompt.places  # what a tokenizer without places has to say of it, it says before
     llm = LLMTokenAttribution(HETA(model), prompt.tokenizer)
     show_progress = asked.model is not None and not asked.quiet and sys.stderr.isatty()
     return llm.attribute(prompt.inp, outputs, curvature=curvature, show_progress=show_progress)

@@ -7,13 +7,9 @@ from typing import Any
 from captum_heta.models import LanguageModel, record_of
 
 
-def tightest(methods: Iterable[Any]) -> LanguageModel | None:
-    """The model with the fewest positions; None if none of the methods' models has a limit.
-
-    Args:
-        methods: wrapped ones, with their models as ``model``, and functions, which have none.
-    """
-    limited = [lm for lm in map(language_model, methods) if lm is not None and lm.max_positions is not None]
+def tightest(models: Iterable[LanguageModel]) -> LanguageModel | None:
+    """The model with the fewest positions; None if none of them has a limit."""
+    limited = [lm for lm in models if lm.max_positions is not None]
     return min(limited, key=lambda lm: lm.max_positions or 0, default=None)
 
 
@@ -28,9 +24,16 @@ def undisturbed(method: Any) -> AbstractContextManager[Any]:
         return nullcontext()
 
 
-def language_model(method: Any) -> LanguageModel | None:
-    """A view of the model of a method; None without one."""
-    try:
-        return LanguageModel(method.model)
-    except (AttributeError, TypeError):  # without a model, or with one whose limit nothing says
-        return None
+def language_models(methods: Iterable[Any]) -> list[LanguageModel]:
+    """Views of the models of methods, in their order; of those that have none, or one whose limit nothing says, none.
+
+    Args:
+        methods: wrapped ones, with their models as ``model``, and functions, which have none.
+    """
+    found = []
+    for method in methods:
+        try:
+            found.append(LanguageModel(method.model))
+        except (AttributeError, TypeError):
+            continue
+    return found

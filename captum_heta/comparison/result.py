@@ -9,7 +9,9 @@ import torch
 from captum.attr import LLMAttributionResult
 from torch import Tensor
 
+from captum_heta.attr.result import imported_pandas, rows_of, shares_of
 from captum_heta.files import write_whole
+from captum_heta.inputs.places import flat, spread, texts
 from captum_heta.metrics import spearman, top_k_overlap
 from captum_heta.spans import Span
 
@@ -71,8 +73,7 @@ class Comparison:
     @property
     def tokens(self) -> list[str]:
         """The text of each feature; Captum's label where it has no text of its own."""
-        texts = ["".join(self.prompt[start:end] for start, end in spans[:1]) for spans in self.places]
-        return [text or label for text, label in zip(texts, self.input_tokens, strict=True)]
+        return texts(self.prompt, self.places, self.input_tokens)
 
     def matrix(self, scale: str = "sum") -> Tensor:
         """The methods' `seq_attr`, (methods, features), signed, float32 on the CPU.
@@ -91,9 +92,11 @@ class Comparison:
             failed = "; ".join(f"{name}: {failure}" for name, failure in self.failures.items())
             raise ValueError(f"No method has a result. {failed}")
         if scale == "shares":
-            return torch.stack([_scaled(_by_output(result), "sum").mean(0) for result in self.results.values()])
+            return torch.stack([shares_of(rows_of(result).detach()).mean(0).cpu() for result in self.results.values()])
         rows = torch.stack([result.seq_attr.detach().float().cpu() for result in self.results.values()])
-        return rows if scale == "none" else _scaled(rows, scale)
+        if scale == "max":
+            return rows / rows.abs().amax(1, keepdim=True).clamp(min=torch.finfo(rows.dtype).tiny)
+        return shares_of(rows) if scale == "sum" else rows
 
     def spearman(self, signed: bool = False) -> Tensor:
         """Rank correlations of the methods, (methods, methods); of the magnitudes, or of the ``signed`` scores."""
@@ -113,11 +116,7 @@ class Comparison:
         Raises:
             ImportError: without pandas.
         """
-        try:
-            import pandas
-        except ImportError as error:
-            raise ImportError("to_dataframe needs pandas: pip install 'captum-heta[compare]'.") from error
-        return pandas.DataFrame(self.matrix(scale).T.numpy(), index=self.tokens, columns=self.names)
+        return imported_pandas().DataFrame(self.matrix(scale).T.numpy(), index=self.tokens, columns=self.names)
 
     def plot(self, shares: bool = False, **kwargs: Any) -> "tuple[Figure, Axes]":
         """A row of shaded text a method.
@@ -156,11 +155,11 @@ class Comparison:
     @property
     def spans(self) -> list[Span]:
         """The places of all features, one after the other."""
-        return [span for spans in self.places for span in spans]
+        return flat(self.places)
 
     def spread(self, scores: Sequence[float]) -> list[float]:
         """Scores of the features as those of `spans`."""
-        return [score for score, spans in zip(scores, self.places, strict=True) for _ in spans]
+        return spread(scores, self.places)
 
     def save(self, file: str | Path) -> None:
         """Write everything to a JSON file, for `load`; what a result links to besides (its input) is left out.
@@ -186,15 +185,3 @@ class Comparison:
         from captum_heta.comparison.saved import read
 
         return read(file)
-
-
-def _by_output(result: LLMAttributionResult) -> Tensor:
-    """The scores of each output token, or of the whole output; float32 on the CPU."""
-    rows = result.seq_attr[None] if result.token_attr is None else result.token_attr
-    return rows.detach().float().cpu()
-
-
-def _scaled(rows: Tensor, scale: str) -> Tensor:
-    size = rows.double().abs()  # whose sum may be more than float32 has
-    size = size.sum(1, keepdim=True) if scale == "sum" else size.amax(1, keepdim=True)
-    return (rows / size.clamp(min=torch.finfo(rows.dtype).tiny)).float()

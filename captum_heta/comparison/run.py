@@ -1,7 +1,7 @@
 """Several attribution methods on one prompt and one target: ``compare``."""
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -19,11 +19,12 @@ from torch import Tensor
 from captum_heta.attr import LLMTokenAttribution, TokenAttribution
 from captum_heta.attr._captum import NullProgress, progress
 from captum_heta.comparison.interruption import ComparisonInterrupt
-from captum_heta.comparison.models import language_model, tightest, undisturbed
+from captum_heta.comparison.models import language_models, tightest, undisturbed
 from captum_heta.comparison.result import Comparison, Failure
 from captum_heta.inputs import LocatedInput, TextInput
-from captum_heta.inputs.target import generated_answer, target_ids
+from captum_heta.inputs.target import chosen_outputs
 from captum_heta.methods import METHODS, named_methods
+from captum_heta.models import LanguageModel
 from captum_heta.prompts import check_length
 from captum_heta.provenance import now, of_model, versions
 from captum_heta.tokenizers import Tokenizer
@@ -88,11 +89,12 @@ def compare(
         raise TypeError(f"inp must be text, a TextTokenInput or a TextTemplateInput, got {type(inp).__name__}.")
     wrapped = {name: _wrapped(name, method, tokenizer) for name, method in methods.items()}
     # before anything that takes longer the longer the text is
-    limit, length = tightest(wrapped.values()), _length(inp, tokenizer)
+    models = language_models(wrapped.values())
+    limit, length = tightest(models), _length(inp, tokenizer)
     if limit is not None:
         check_length(limit, length)
     prompt = LocatedInput(TextInput(inp, tokenizer) if isinstance(inp, str) else inp, tokenizer)
-    outputs = _outputs(wrapped, prompt, target, gen_args)
+    outputs = chosen_outputs(target, gen_args, prompt, models[0] if models else None)
     if limit is not None:
         check_length(limit, length + len(outputs) - 1)
     found = Comparison(
@@ -101,7 +103,7 @@ def compare(
         prompt.labels,
         tokenizer.decode(outputs),
         groups=prompt.groups,
-        provenance=_provenance(wrapped.values(), options),
+        provenance=_provenance(models, options),
     )
     try:
         _run(found, wrapped, prompt, outputs, options, show_progress)
@@ -134,11 +136,10 @@ def _methods(methods: Mapping[str, Any] | Sequence[str], model: Any) -> Mapping[
     return named_methods(methods, model)
 
 
-def _provenance(methods: Iterable[Any], options: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+def _provenance(models: Sequence[LanguageModel], options: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     """What the numbers are made with."""
-    models = [lm.model for lm in map(language_model, methods) if lm is not None]
     given = {f"{name} {option}": repr(value) for name, some in options.items() for option, value in some.items()}
-    return (of_model(models[0]) if models else {}) | {"options": given, "versions": versions(), "date": now()}
+    return (of_model(models[0].model) if models else {}) | {"options": given, "versions": versions(), "date": now()}
 
 
 def _run(
@@ -208,18 +209,6 @@ def _wrapped(name: str, method: Any, tokenizer: Tokenizer) -> Any:
             "target."
         )
     return method
-
-
-def _outputs(wrapped: Mapping[str, Any], prompt: LocatedInput, target: Any, gen_args: Any) -> Tensor:
-    """The output's token ids (K,), which the first method's model chooses where something is left to it."""
-    if target is not None and gen_args is not None:
-        raise ValueError("gen_args generate a target: pass them or a target, not both.")
-    lm = next((lm for lm in map(language_model, wrapped.values()) if lm is not None), None)
-    if target is not None:
-        return target_ids(target, prompt, lm)
-    if lm is None:
-        raise ValueError("Without a model there is nothing to generate a target with: pass a target.")
-    return generated_answer(prompt, lm, gen_args)
 
 
 def _attributed(method: Any, prompt: LocatedInput, outputs: Tensor, options: dict[str, Any]) -> LLMAttributionResult:

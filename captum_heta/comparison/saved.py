@@ -6,7 +6,19 @@ from typing import Any
 
 from captum_heta.attr.saved import entry_of, result_of
 from captum_heta.comparison.result import Comparison, Failure
-from captum_heta.stored import an_object, as_json, field, is_number, need, places, read_json, text, texts
+from captum_heta.stored import (
+    an_object,
+    as_json,
+    check_format,
+    field,
+    groups,
+    is_number,
+    need,
+    places,
+    read_json,
+    text,
+    texts,
+)
 
 _FORMAT = 1
 
@@ -38,15 +50,10 @@ def read(file: str | Path) -> Comparison:
 
 
 def _comparison(found: Any) -> Comparison:
-    need(isinstance(found, dict), "it", "an object", found)
-    version = field(found, "format")
-    need(type(version) is int and version == _FORMAT, "format", str(_FORMAT), version)
+    check_format(found, _FORMAT)
     prompt, target = (text(found, name) for name in ("prompt", "target"))
     labels = texts("input_tokens", field(found, "input_tokens"))
     where = places(field(found, "places"), len(labels), len(prompt))
-    groups = found.get("groups")
-    if groups is not None:
-        need(len(texts("groups", groups)) == len(labels), "groups", f"one for each of the {len(labels)} tokens", groups)
     results = {
         name: result_of(f"results of {name!r}", labels, entry) for name, entry in an_object(found, "results").items()
     }
@@ -61,7 +68,7 @@ def _comparison(found: Any) -> Comparison:
         results=results,
         failures=failures,
         seconds=_seconds(an_object(found, "seconds"), [*results, *failures]),
-        groups=groups,
+        groups=groups(found, len(labels)),
         provenance=an_object(found, "provenance") if "provenance" in found else {},
     )
 

@@ -6,6 +6,7 @@ from torch import Tensor
 
 from captum_heta.attr.result_view import HOW_TO_READ, probability, tips_of, why
 from captum_heta.comparison.result import Comparison
+from captum_heta.inputs.parts import summed
 from captum_heta.provenance import in_words
 from captum_heta.visualization.signs import label
 from captum_heta.visualization.text_pieces import pieces, scale_text
@@ -96,9 +97,6 @@ def _shares(comparison: Comparison) -> list[NumberTable]:
     """The share of each document or message in the output, a column a method."""
     if comparison.groups is None or not comparison.names:
         return []
-    sums = {name: [0.0] * len(comparison.names) for name in comparison.groups}
-    for i, row in enumerate(comparison.matrix("shares").tolist()):
-        for group, share in zip(comparison.groups, row, strict=True):
-            sums[group][i] += share
-    rows = [(name, [f"{share:.0%}" for share in values]) for name, values in sums.items()]
+    sums = [summed(row, comparison.groups, comparison.groups) for row in comparison.matrix("shares")]
+    rows = [(name, [f"{shares[name]:.0%}" for shares in sums]) for name in sums[0]]
     return [NumberTable("Shares", comparison.names, rows)]

@@ -32,13 +32,36 @@ def target_ids(target: Any, prompt: LocatedInput, lm: LanguageModel | None) -> T
     """
     if not isinstance(target, str):
         return _fitting(_checked(target), prompt, lm)
-    ways = _ways(target, prompt)
+    ways = target_ways(target, prompt)
     if not all(ways):
         raise ValueError(f"The target {target!r} encodes to no token: there is no output to explain.")
     several = [_fitting(torch.tensor(way, dtype=torch.long, device="cpu"), prompt, lm) for way in ways]
     if lm is None or len(several) == 1:
         return several[0]
     return max(several, key=lambda outputs: _likely(lm, prompt, outputs))
+
+
+def chosen_outputs(
+    target: Any, gen_args: Mapping[str, Any] | None, prompt: LocatedInput, lm: LanguageModel | None
+) -> Tensor:
+    """The token ids (K,) of a target; without one, of the answer that the model generates.
+
+    Args:
+        target: as in `target_ids`, or None.
+        gen_args: as in `generated_answer`; only without a target.
+        prompt: what it follows.
+        lm: the model; None where there is none.
+
+    Raises:
+        ValueError: for both a target and ``gen_args``, for neither a target nor a model, and as those functions do.
+    """
+    if target is not None and gen_args is not None:
+        raise ValueError("gen_args generate a target: pass them or a target, not both.")
+    if target is not None:
+        return target_ids(target, prompt, lm)
+    if lm is None:
+        raise ValueError("Without a model there is nothing to generate a target with: pass a target.")
+    return generated_answer(prompt, lm, gen_args)
 
 
 def next_token(prompt: LocatedInput, lm: LanguageModel) -> Tensor:
@@ -94,8 +117,8 @@ def _checked(target: Any) -> Tensor:
     return outputs.long()
 
 
-def _ways(target: str, prompt: LocatedInput) -> list[list[int]]:
-    """The token ids of a text behind the prompt, as it is and with a space before it, if they differ."""
+def target_ways(target: str, prompt: LocatedInput) -> list[list[int]]:
+    """The token ids that a text may become behind the prompt: as it is, and with a space before it, if they differ."""
     text = prompt.text
     spaced = [] if not target or target[0].isspace() or text[-1:].isspace() else [f" {target}"]
     ways = [_continuation(way, text, prompt) for way in [target, *spaced]]

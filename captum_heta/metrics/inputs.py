@@ -9,7 +9,7 @@ from torch import Tensor
 
 from captum_heta.checks import check_batch_size
 from captum_heta.models import Batch, LanguageModel
-from captum_heta.prompts import Prompt, check_length, prompts
+from captum_heta.prompts import Prompt, broadcast, check_length, prompts
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,9 +121,4 @@ def _like(fixed: Any, inputs: Tensor) -> Tensor:
     if not isinstance(fixed, Tensor) or fixed.dtype != torch.bool:
         form = fixed.dtype if isinstance(fixed, Tensor) else type(fixed).__name__
         raise ValueError(f"fixed must be a bool tensor, True for tokens that are never masked, got {form}.")
-    try:
-        return fixed.to(inputs.device).expand(inputs.shape)
-    except RuntimeError:
-        raise ValueError(
-            f"fixed has shape {tuple(fixed.shape)}, which does not broadcast to the inputs' {tuple(inputs.shape)}."
-        ) from None
+    return broadcast("fixed", fixed, inputs)

@@ -7,7 +7,15 @@ import pytest
 import torch
 from captum.attr import TextTemplateInput, TextTokenInput
 
-from captum_heta import HETA, ChatInput, DocumentsInput, LLMTokenAttribution, LLMTokenAttributionResult, TextInput
+from captum_heta import (
+    HETA,
+    ChatInput,
+    Comparison,
+    DocumentsInput,
+    LLMTokenAttribution,
+    LLMTokenAttributionResult,
+    TextInput,
+)
 from captum_heta.attr import ContextCite, ReAGent
 from captum_heta.attr.result_view import NOTEBOOK_ROWS, unlikely_note
 
@@ -230,3 +238,26 @@ def test_a_template_has_the_places_of_its_values(llm):
     found = llm.attribute(TextTemplateInput("{} lives in {}. {} lives in", ["Ben", "Oslo", "Ben"]), " Oslo", rank=4)
     assert found.pieces == ["Ben", "Oslo", "Ben"]
     assert found.groups is None
+
+
+def test_pictures_and_pages_can_show_shares():
+    """Of two outputs, the first a thousand times as large as the second; each has one feature."""
+    rows = torch.tensor([[1000.0, 0.0], [0.0, 1.0]])
+    given = {"seq_attr": rows.sum(0), "token_attr": rows, "input_tokens": ["a", "b"], "output_tokens": ["c", "d"]}
+    made = LLMTokenAttributionResult(**given, prompt="ab", places=[[(0, 1)], [(1, 2)]], method="M")
+    assert made.to_html() != made.to_html(shares=True)
+    assert "largest 0.5" in made.to_html(shares=True)
+    assert "largest 1e+03" in made.to_html()
+    compared = Comparison("ab", [[(0, 1)], [(1, 2)]], ["a", "b"], "cd", {"M": made}, seconds={"M": 0.0})
+    assert compared.matrix("shares").tolist() == [[0.5, 0.5]]
+    assert compared.matrix("sum")[0, 1] < 0.01
+    for shown in (made, compared):
+        assert "largest 0.5" in shown.to_html(shares=True)
+    for plot in (made.plot_text, compared.plot):
+        texts = []
+        for shares in (False, True):
+            figure, ax = plot(shares=shares)
+            texts.append("".join(text.get_text() for text in ax.texts))
+            mpl.pyplot.close(figure)
+        assert "largest0.5" in texts[1].replace(" ", "")
+        assert texts[0] != texts[1]

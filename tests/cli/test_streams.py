@@ -132,3 +132,17 @@ def test_help_does_without_torch(arguments):
         "assert not heavy, heavy"
     )
     subprocess.run([sys.executable, "-c", script], check=True, capture_output=True)
+
+
+@pytest.mark.parametrize("command", [("benchmark", "--out", "out"), ("demo",)])
+def test_a_device_is_checked_by_the_other_commands_too(command, tmp_path, monkeypatch):
+    pytest.importorskip("gradio")
+    monkeypatch.chdir(tmp_path)
+    result = run(*command, "--device", "nowhere")
+    assert result.exit_code == 1
+    assert "--device nowhere cannot be used" in " ".join(result.stderr.split())
+
+
+def test_a_benchmark_has_one_way_to_say_where_it_runs(tmp_path):
+    result = run("benchmark", "--out", str(tmp_path), "--model", "m", "--device", "cpu", "--device-map", "auto")
+    assert "--device and --device-map both say where the model runs" in " ".join(result.stderr.split())

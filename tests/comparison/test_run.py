@@ -10,7 +10,7 @@ from captum.attr import FeatureAblation, LayerIntegratedGradients, LLMAttributio
 from captum_heta import HETA, compare
 from captum_heta.attr import NormXLogit
 from captum_heta.comparison import Comparison, ComparisonInterrupt, Failure
-from captum_heta.comparison.models import tightest
+from captum_heta.comparison.models import language_models, tightest
 from captum_heta.models import record_of
 
 PROMPT = "Ben lives in Oslo. Ben lives in"
@@ -56,8 +56,8 @@ class TestLength:
 
     def test_the_smallest_of_several_models_counts(self, model):
         config = SimpleNamespace(config=3)
-        assert tightest([HETA(model), config, print]).model is model
-        assert tightest([print, SimpleNamespace(model="gpt")]) is None
+        assert tightest(language_models([HETA(model), config, print])).model is model
+        assert tightest(language_models([print, SimpleNamespace(model="gpt")])) is None
 
 
 def test_all_positions_can_be_used(model, tokenizer):

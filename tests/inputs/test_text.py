@@ -115,3 +115,12 @@ def test_features_of_spans_are_those_of_the_definition(parts, tokens):
         if any(shared):
             expected[shared.index(max(shared))].append(token)
     assert Features.of_spans(spans, token_ranges).groups == tuple(map(tuple, expected))
+
+
+@pytest.mark.parametrize("baselines", [5, "a"])
+def test_baselines_are_those_of_captums_input(baselines):
+    kinds = (TextInput, TextTokenInput)
+    ours, captums = (kind(PROMPT, TOKENIZER, skip_tokens=["<s>"], baselines=baselines) for kind in kinds)
+    assert ours.baselines == captums.baselines
+    masked = torch.zeros_like(ours.to_tensor())
+    assert torch.equal(ours.to_model_input(masked), captums.to_model_input(masked))
