@@ -21,6 +21,8 @@ class Example:
         source: where the example comes from.
         licence: the licence of its text.
         paraphrase: a prompt that says the same in other words, if there is one.
+        passage: the spans of what the question is about, evidence and distractors among them; the question and the
+            answer's cue are causal too, and no misses. Empty if the prompt is not made so.
     """
 
     prompt: str
@@ -31,3 +33,4 @@ class Example:
     source: str
     licence: str
     paraphrase: str | None = None
+    passage: tuple[Span, ...] = ()
