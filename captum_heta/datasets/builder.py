@@ -123,4 +123,5 @@ def _example(
         id=f"passage-{passage}-question-{question}",
         source=source,
         licence=licence,
+        passage=(distractor, evidence),
     )

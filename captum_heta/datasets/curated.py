@@ -81,6 +81,7 @@ def _example(record: Record, evidence: str) -> Example:
         id=record.text("id"),
         source=SOURCE,
         licence=LICENCE,
+        passage=(story, fact),
     )
 
 

@@ -23,6 +23,9 @@ class Example:
         paraphrase: a prompt that says the same in other words, if there is one.
         passage: the spans of what the question is about, evidence and distractors among them; the question and the
             answer's cue are causal too, and no misses. Empty if the prompt is not made so.
+        counterfactual: the prompt with another value in its evidence, if there is one: what a model answers to it does
+            not depend on what it knows of the world.
+        counterfactual_target: that value as it continues ``counterfactual``.
     """
 
     prompt: str
@@ -34,3 +37,5 @@ class Example:
     licence: str
     paraphrase: str | None = None
     passage: tuple[Span, ...] = ()
+    counterfactual: str | None = None
+    counterfactual_target: str | None = None

@@ -11,7 +11,8 @@ LICENCE = "MIT (annotations), CC-BY-4.0 (texts of LAMBADA)"
 def read_lambada(source: Source, *, split: str | None = None, download: bool = False) -> list[Example]:
     """Passages without their last word, which is the target; the evidence is the words that a person chose for it.
 
-    The other words are no distractors: nobody said that they mislead. Spans that are given twice count once.
+    The other words are no distractors: nobody said that they mislead. No part is a passage: the last words cue the
+    target, and evidence may be among them. Spans that are given twice count once.
 
     Args:
         source: JSON Lines (the published file ends in ``.json``) with ``lambadaIndex``, ``text`` and ``rationale``, a

@@ -72,6 +72,7 @@ def _example(answers: list[Record]) -> Example | None:
         id=first.text("question_meta"),
         source=SOURCE,
         licence=LICENCE,
+        passage=((spans[0][0], spans[-1][1]),),
     )
 
 
@@ -99,5 +100,5 @@ def _prompt(record: Record, number: int) -> Example:
     if parts is None:
         raise ValueError(f"{record.where}: must be a story and a question 'Why ...?', got {line!r:.200}.")
     story, question = parts.groups()
-    prompt, _ = question_prompt([story], question, separator=" ")
-    return Example(prompt, None, (), (), f"tellmewhy-prompt-{number}", SOURCE, LICENCE)
+    prompt, spans = question_prompt([story], question, separator=" ")
+    return Example(prompt, None, (), (), f"tellmewhy-prompt-{number}", SOURCE, LICENCE, passage=tuple(spans))

@@ -17,9 +17,9 @@ def read_wikibio(
 ) -> list[Example]:
     """The start of a biography of Wikipedia as prompt, its next sentence as target; where that comes from is not known.
 
-    Without evidence and distractors the examples serve metrics that need none, such as faithfulness. The GPT-3 passages
-    that come with the data are not read: most of their sentences are false statements about people. Biographies of no
-    more than ``sentences`` sentences are left out.
+    Without evidence, distractors and a passage that they are in, the examples serve metrics that need none, such as
+    faithfulness. The GPT-3 passages that come with the data are not read: most of their sentences are false statements
+    about people. Biographies of no more than ``sentences`` sentences are left out.
 
     Args:
         source: JSON or JSON Lines with ``wiki_bio_test_idx`` and ``wiki_bio_text``, or the data set of the hub,

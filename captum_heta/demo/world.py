@@ -164,4 +164,5 @@ def example(seed: int, index: int) -> Example:
         source=SOURCE,
         licence=LICENCE,
         paraphrase=prompt_of(restated, question),
+        passage=((spans[0][0], spans[-1][1]),),
     )

@@ -2,12 +2,14 @@
 
 import json
 import os
+import re
 import sys
 from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import torch
 
 ROOT = Path(__file__).parents[2]
 
@@ -118,6 +120,8 @@ def sound():
             assert all(example.prompt[start:end].strip() for start, end in spans)
             ordered = sorted(spans)
             assert all(one[1] <= other[0] for one, other in pairwise(ordered))
+            for start, end in spans if example.passage else ():
+                assert any(first <= start < end <= last <= len(example.prompt) for first, last in example.passage)
 
     return check
 
@@ -130,6 +134,26 @@ def published():
     if not folder.is_dir():
         pytest.skip(f"no published samples in {folder}: CAPTUM_HETA_DATA names their folder")
     return folder
+
+
+@pytest.fixture
+def reader(monkeypatch, demo):
+    """The embedded model, but its next token is what stands in the text where the prompt's last words are said before.
+
+    What it is asked is kept.
+    """
+    model, tokenizer = demo
+    asked = []
+
+    def next_token(prompt, lm):
+        assert lm.model is model
+        asked.append(prompt.text)
+        cue = prompt.text.rsplit("Answer: ", 1)[1]
+        (value,) = re.findall(rf"{re.escape(cue)} (\w+)\.", prompt.text)
+        return torch.tensor(tokenizer.encode(f" {value}", add_special_tokens=False)[:1])
+
+    monkeypatch.setattr("captum_heta.inputs.target.next_token", next_token)
+    return SimpleNamespace(model=model, tokenizer=tokenizer, asked=asked)
 
 
 @pytest.fixture

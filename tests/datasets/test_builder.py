@@ -35,6 +35,7 @@ def test_pair_by_hand():
     assert example.target == " iron oxide"
     assert [example.prompt[start:end] for start, end in example.distractors] == ["The blue ox sang."]
     assert [example.prompt[start:end] for start, end in example.evidence] == ["Rust is iron oxide."]
+    assert example.passage == example.distractors + example.evidence
 
 
 def test_seed_decides_and_the_global_generator_is_left_alone():

@@ -20,6 +20,7 @@ def test_prompt_by_hand(made, lines):
     assert example.target == " iron"
     assert example.distractors == ((0, len(STORY)),)
     assert example.evidence == ((len(STORY) + 1, len(STORY) + 1 + len(FACT)),)
+    assert example.passage == example.distractors + example.evidence
     assert (example.id, example.licence) == ("made-up-0", "Apache-2.0")
 
 
@@ -28,6 +29,7 @@ def test_important_words_are_found_everywhere_in_their_sentence(made, lines):
     (example,) = read_curated(file, evidence="words")
     assert evidence_of(example) == ["Iron", "rusts", "salt-water", "iron"]  # none in the story or the question
     assert example.distractors == ((0, len("The iron clown.")),)
+    assert [example.prompt[start:end] for start, end in example.passage] == ["The iron clown.", FACT]
 
 
 def test_parts_of_words_are_not_important(made, lines):

@@ -10,7 +10,7 @@ def test_rationale_by_hand(made, lines):
     assert example.prompt == "The 7 lamps were lit.\nShe moved the wick, and up went the"
     assert example.target == " flame"
     assert example.evidence == ((6, 11), (36, 40))  # in the order of the text: lamps, wick
-    assert example.distractors == ()
+    assert example.distractors == example.passage == ()
     assert example.id == "lambada-7"
 
 

@@ -9,6 +9,7 @@ def test_spans_by_hand(made, lines):
     assert example.target == " Fredville"
     assert example.evidence == ((20, 29),)
     assert example.distractors == ((30, 51),)
+    assert example.passage == ((0, 51),)
     assert example.id == "longra-made-up-007"
 
 
@@ -21,6 +22,20 @@ def test_white_space_around_the_prompt(made, lines):
     assert example.prompt == record["prompt"].rstrip()
     assert example.target == " Fredville"
     assert [example.prompt[start:end] for start, end in example.evidence] == ["Freedonia"]
+
+
+def test_the_passage_begins_with_the_sentence_of_the_antecedent(made, lines):
+    prompt = "It rained. My visit began in Freedonia. (The soup was cold). I loved the capital,"
+    record = made["longra"](prompt=prompt, antecedent_span=[29, 38], distractor_span=[39, 60])
+    (example,) = read_longra(lines(record))
+    assert example.prompt[slice(*example.passage[0])] == "My visit began in Freedonia. (The soup was cold)."
+
+
+def test_the_parenthesis_may_be_before_the_antecedent(made, lines):
+    prompt = "Well. (The soup was cold). My visit began in Freedonia. I loved the capital,"
+    record = made["longra"](prompt=prompt, antecedent_span=[45, 54], distractor_span=[5, 26])
+    (example,) = read_longra(lines(record))
+    assert example.prompt[slice(*example.passage[0])] == " (The soup was cold). My visit began in Freedonia"
 
 
 def test_examples_that_a_model_knows(made, lines):
@@ -55,3 +70,4 @@ def test_published_models(published):
         ((start, end),) = example.distractors
         assert example.prompt[start : start + 2] == " ("
         assert example.prompt[end - 2 : end] == ")."
+        assert example.passage == ((0, end),)

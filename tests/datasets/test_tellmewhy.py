@@ -18,6 +18,7 @@ def test_majority_by_hand(made, lines):
     )
     assert texts(example, example.evidence) == ["One key was bent.", "She sang."]
     assert texts(example, example.distractors) == ["Ada found 7 keys."]
+    assert texts(example, example.passage) == ["Ada found 7 keys. One key was bent. She sang."]
     assert example.target == " Annotator 0 says that a key was bent."
     assert (example.id, example.licence) == ("story_7", "unknown (stories of ROCStories)")
 
@@ -85,6 +86,7 @@ def test_prompts_in_lines(tmp_path):
     assert one.prompt == "Al asked: Why me? He left.\nQuestion: Why did Al leave?\nAnswer:"
     assert other.prompt == "Bo sang.\nQuestion: Why did Bo sing?\nAnswer:"
     assert (one.target, one.evidence, one.distractors) == (None, (), ())
+    assert texts(one, one.passage) == ["Al asked: Why me? He left."]
     assert [one.id, other.id] == ["tellmewhy-prompt-0", "tellmewhy-prompt-1"]
 
 

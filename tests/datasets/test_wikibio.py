@@ -11,7 +11,7 @@ def test_next_sentence_by_hand(made, lines):
     (example,) = read_wikibio(file)
     assert example.prompt == "Dr. J. C. Nobody (7) was a baker of U.S. bread."
     assert example.target == " He liked rye!"
-    assert (example.evidence, example.distractors) == ((), ())
+    assert example.evidence == example.distractors == example.passage == ()
     assert (example.id, example.licence) == ("wikibio-7", "CC-BY-SA-3.0")
     (longer,) = read_wikibio(file, sentences=2)
     assert longer.prompt == "Dr. J. C. Nobody (7) was a baker of U.S. bread. He liked rye!"

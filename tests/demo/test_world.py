@@ -21,6 +21,7 @@ def test_spans_are_the_sentences_and_only_the_evidence_answers(seed):
         passage, question = item.prompt.split("\nQuestion: ")
         sentences = [item.prompt[start:end] for start, end in sorted([*item.evidence, *item.distractors])]
         assert " ".join(sentences) == passage
+        assert item.passage == ((0, len(passage)),)
         assert len(sentences) == 6
         ((start, end),) = item.evidence
         evidence, answer = item.prompt[start:end], item.target.strip()
