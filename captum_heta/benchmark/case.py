@@ -30,6 +30,7 @@ class Case:
         output: (1,), the explained token id: the onset of the target, or what the model predicts.
         evidence: (F,) bool.
         distractors: (F,) bool.
+        passage: (F,) bool; no True where the example does not say what the passage is.
     """
 
     example: Example
@@ -37,6 +38,7 @@ class Case:
     output: Tensor
     evidence: Tensor
     distractors: Tensor
+    passage: Tensor
 
     @property
     def spans(self) -> list[Span]:
@@ -101,7 +103,8 @@ def case_of(
         output = int(target_ids(item.target, prompt, lm)[0])
         if answered and int(next_token(prompt, lm)) != output:
             raise UnfitError("the model does not predict its target")
-    return Case(item, inp, torch.tensor([output], device="cpu"), *evidence_masks(item, inp.spans))
+    masks = (*evidence_masks(item, inp.spans), passage_mask(item, inp.spans))
+    return Case(item, inp, torch.tensor([output], device="cpu"), *masks)
 
 
 def evidence_masks(item: Example, spans: Sequence[Span]) -> tuple[Tensor, Tensor]:
@@ -111,10 +114,21 @@ def evidence_masks(item: Example, spans: Sequence[Span]) -> tuple[Tensor, Tensor
         item: the example.
         spans: the characters [start, end) of each feature in its prompt; one on a border goes where most of it lies.
     """
-    marked = torch.zeros(2, len(spans), dtype=torch.bool, device="cpu")
-    for row, group in zip(marked, Features.of_spans([item.evidence, item.distractors], spans).groups, strict=True):
+    evidence, distractors = _marked([item.evidence, item.distractors], spans)
+    return evidence, distractors
+
+
+def passage_mask(item: Example, spans: Sequence[Span]) -> Tensor:
+    """Which features lie in the passage, at least in part, (F,) bool; arguments as in `evidence_masks`."""
+    return _marked([item.passage], spans)[0]
+
+
+def _marked(parts: Sequence[Sequence[Span]], spans: Sequence[Span]) -> Tensor:
+    """Which features lie in each of some parts of the prompt that do not overlap, (parts, F) bool."""
+    marked = torch.zeros(len(parts), len(spans), dtype=torch.bool, device="cpu")
+    for row, group in zip(marked, Features.of_spans(parts, spans).groups, strict=True):
         row[list(group)] = True
-    return marked[0], marked[1]
+    return marked
 
 
 def _check_text(name: str, text: str | None) -> None:
@@ -150,4 +164,10 @@ def _moved(item: Example, start: int, prompt: str) -> Example:
     def moved(spans: Sequence[Span]) -> tuple[Span, ...]:
         return tuple((max(first - start, 0), last - start) for first, last in spans if last > start)
 
-    return replace(item, prompt=prompt, evidence=moved(item.evidence), distractors=moved(item.distractors))
+    return replace(
+        item,
+        prompt=prompt,
+        evidence=moved(item.evidence),
+        distractors=moved(item.distractors),
+        passage=moved(item.passage),
+    )

@@ -18,6 +18,8 @@ if TYPE_CHECKING:  # the help of the command line needs the names alone, and nei
 
 # of the elements that are kept, for the metrics that compare methods at the same
 PARTS = (0.1, 0.3, 0.5, 0.7, 0.9)
+# of the curves of insertion and deletion, for prompts with more tokens than that
+STEPS = 20
 
 
 @dataclass(frozen=True)
@@ -64,10 +66,12 @@ class Explained:
         """The mean of such a metric over `PARTS`."""
         return sum(self.soft(metric, part) for part in PARTS) / len(PARTS)
 
-    def hard(self, metric: Callable[..., Tensor]) -> float:
+    def hard(self, metric: Callable[..., Tensor], **options: Any) -> float:
         """A metric of the output's probability without some tokens."""
-        ids = self.case.ids.to(self.model.device)
-        return metric(self.model, ids, self.attributions, target=self.case.output.to(ids), fixed=self.case.fixed).item()
+        ids, output = self.case.ids.to(self.model.device), self.case.output
+        return metric(
+            self.model, ids, self.attributions, target=output.to(ids), fixed=self.case.fixed, **options
+        ).item()
 
 
 def _sensitivity(explained: Explained) -> float:
@@ -116,7 +120,7 @@ class Metric:
         title: in tables.
         better: "higher" or "lower".
         compute: the number; NaN where it has no value.
-        needs: which of evidence and distractors; the metric has no value where an example has none.
+        needs: which of evidence, distractors and passage; the metric has no value where an example has none.
         relative_to_random: whether the literature gives it as a multiple of what random scores have, which tables then
             show too.
     """
@@ -142,6 +146,14 @@ class Metric:
 
 def _of_evidence(name: str) -> Callable[[Explained], float]:
     return lambda explained: getattr(functions, name)(explained.scores, explained.case.evidence).item()
+
+
+def _in_passage(name: str) -> Callable[[Explained], float]:
+    def compute(explained: Explained) -> float:
+        case = explained.case
+        return getattr(functions, name)(explained.scores, case.evidence, among=case.passage).item()
+
+    return compute
 
 
 def _dsa(explained: Explained) -> float:
@@ -173,10 +185,18 @@ METRICS = {
         "comprehensiveness", "higher", lambda explained: explained.hard(functions.comprehensiveness)
     ),
     "sufficiency": Metric("sufficiency", "lower", lambda explained: explained.hard(functions.sufficiency)),
+    "insertion": Metric("insertion", "higher", lambda explained: explained.hard(functions.insertion, steps=STEPS)),
+    "deletion": Metric("deletion", "lower", lambda explained: explained.hard(functions.deletion, steps=STEPS)),
+    "loo": Metric("leave-one-out", "higher", lambda explained: explained.hard(functions.loo_agreement)),
     "dsa": Metric("DSA", "higher", _dsa, ("evidence", "distractors")),
     "mass": Metric("mass on evidence", "higher", _of_evidence("mass_on"), ("evidence",)),
     "f1": Metric("F1", "higher", _of_evidence("alignment_f1"), ("evidence",)),
     "top1": Metric("top-1", "higher", _of_evidence("top1_hit"), ("evidence",)),
+    "top1_passage": Metric("top-1 in passage", "higher", _in_passage("top1_hit"), ("evidence", "passage")),
+    "ap": Metric("AP", "higher", _of_evidence("average_precision"), ("evidence",)),
+    "ap_passage": Metric("AP in passage", "higher", _in_passage("average_precision"), ("evidence", "passage")),
+    "recall5": Metric("recall@5", "higher", _of_evidence("recall_at"), ("evidence",)),
+    "recall5_passage": Metric("recall@5 in passage", "higher", _in_passage("recall_at"), ("evidence", "passage")),
     "sensitivity": Metric("sensitivity to noise", "lower", _sensitivity),
     "paraphrase": Metric("paraphrase", "higher", _paraphrase),
     "decoding": Metric("change with decoding", "lower", _decoding),

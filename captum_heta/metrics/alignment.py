@@ -63,9 +63,3 @@ def alignment_f1(attributions: Tensor, evidence: Tensor, threshold: float | None
             "many features as the evidence has."
         )
     return 2 * (taken & evidence).sum(-1) / (taken.sum(-1) + evidence.sum(-1))
-
-
-def top1_hit(attributions: Tensor, evidence: Tensor) -> Tensor:
-    """1 where the largest attribution is on the evidence, else 0; (..., F) and (..., F) bool to (...)."""
-    best = attributions.abs().argmax(-1, keepdim=True)
-    return evidence.gather(-1, best)[..., 0].float()

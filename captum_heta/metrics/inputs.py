@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -28,6 +29,23 @@ class ScoredPrompt:
     scores: Tensor
     free: Tensor
 
+    @cached_property
+    def owners(self) -> Tensor:
+        """(n,), the number of each token's feature, -1 for tokens that are not free; F features that have free ones."""
+        found, count, free = [-1] * len(self.free), 0, self.free.tolist()
+        for group in self.prompt.features.groups:
+            mine = [token for token in group if free[token]]
+            for token in mine:
+                found[token] = count
+            count += bool(mine)
+        return torch.tensor(found, device=self.free.device)
+
+    def of_features(self, scores: Tensor) -> Tensor:
+        """Token scores (n,) to the means over each feature's free tokens, (F,)."""
+        owners, count = self.owners[self.free], int(self.owners.max()) + 1
+        sums = scores.new_zeros(count).index_add(0, owners, scores[self.free])
+        return sums / torch.bincount(owners, minlength=count)
+
 
 def language_model(model: Any) -> LanguageModel:
     """The view of a model.
@@ -45,7 +63,12 @@ def language_model(model: Any) -> LanguageModel:
 
 
 def scored_prompts(
-    lm: LanguageModel, inputs: Any, attributions: Any, additional_forward_args: Any, fixed: Tensor | None
+    lm: LanguageModel,
+    inputs: Any,
+    attributions: Any,
+    additional_forward_args: Any,
+    fixed: Tensor | None,
+    feature_mask: Any = None,
 ) -> list[ScoredPrompt]:
     """The rows of a batch.
 
@@ -55,11 +78,12 @@ def scored_prompts(
         attributions: (B, n), what padding has is not read.
         additional_forward_args: as in `captum_heta.HETA.attribute`.
         fixed: bool that broadcasts to (B, n), tokens that are never masked; None for none.
+        feature_mask: integers that broadcast to (B, n), equal for tokens that are masked together; None for each alone.
 
     Raises:
         ValueError: naming the argument that does not fit and what would.
     """
-    rows = prompts(lm, inputs, additional_forward_args, None)
+    rows = prompts(lm, inputs, additional_forward_args, feature_mask)
     if not isinstance(attributions, Tensor) or attributions.shape != inputs.shape:
         form = tuple(attributions.shape) if isinstance(attributions, Tensor) else type(attributions).__name__
         raise ValueError(f"attributions must be a tensor of the inputs' shape {tuple(inputs.shape)}, got {form}.")
@@ -84,6 +108,7 @@ def over_rows(
     additional_forward_args: Any,
     fixed: Tensor | None,
     perturbations_per_eval: int | None,
+    feature_mask: Any = None,
 ) -> Tensor:
     """A number for each row of a batch, (B,), while the model is locked and in eval mode.
 
@@ -95,10 +120,11 @@ def over_rows(
         additional_forward_args: as in `scored_prompts`.
         fixed: as there.
         perturbations_per_eval: as in `batch_of`.
+        feature_mask: as in `scored_prompts`.
     """
     lm = language_model(model)
     with lm.lock, lm.restored(), lm.evaluating():
-        rows = scored_prompts(lm, inputs, attributions, additional_forward_args, fixed)
+        rows = scored_prompts(lm, inputs, attributions, additional_forward_args, fixed, feature_mask)
         batches = [batch_of(lm, len(row.embeds), perturbations_per_eval) for row in rows]
         return torch.stack(
             [of_row(lm, i, row, batch) for i, (row, batch) in enumerate(zip(rows, batches, strict=True))]

@@ -57,6 +57,21 @@ def test_masks_are_of_the_tokens_of_the_sentences(demo):
     assert rest.strip() == ITEM.prompt[ITEM.prompt.index("\n") :].strip()
 
 
+def test_the_passage_is_moved_with_the_prompt(demo):
+    _, tokenizer = demo
+    end = ITEM.prompt.index("\nQuestion")
+    asked = replace(ITEM, passage=((0, end),))
+    case = case_of(asked, tokenizer, never, None)
+    assert text(case, case.passage) == ITEM.prompt[:end]
+    assert not (~case.passage & (case.evidence | case.distractors)).any()
+    late = replace(asked, evidence=(), distractors=())
+    cut = case_of(late, tokenizer, never, case.ids.shape[1] - 3)
+    assert 0 < cut.passage.sum() < case.passage.sum()
+    assert ITEM.prompt[:end].endswith(text(cut, cut.passage))
+    assert text(cut, ~cut.passage) == text(case, ~case.passage) == ITEM.prompt[end:]
+    assert not case_of(replace(ITEM, passage=()), tokenizer, never, None).passage.any()
+
+
 def test_the_onset_of_a_longer_target_is_explained(demo):
     _, tokenizer = demo
     case = case_of(replace(ITEM, target=" Karen lives in Rome"), tokenizer, never, None)
@@ -109,6 +124,7 @@ def test_a_text_may_begin_with_the_token_for_that(demo):
     assert with_bos.fixed.sum() == 1
     assert text(with_bos, with_bos.evidence) == text(without, without.evidence)
     assert torch.equal(with_bos.distractors, without.distractors)
+    assert torch.equal(with_bos.passage, without.passage)
     assert with_bos.example.paraphrase == f"<s>{ITEM.paraphrase}"
 
 

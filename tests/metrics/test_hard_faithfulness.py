@@ -153,7 +153,7 @@ def test_the_size_of_batches_does_not_matter_and_nothing_is_drawn(coin, metric):
         ({"ratios": [0.5, 0]}, r"ratios .* must be in \(0, 1\], got 0"),
         ({"ratios": [1.5]}, r"ratios .* must be in \(0, 1\], got 1.5"),
         ({"target": 4}, "target has token id 4"),
-        ({"baselines": "black"}, "baselines must be 'zero', 'mean' or token ids"),
+        ({"baselines": "black"}, "baselines must be 'zero', 'mean'"),
         ({"perturbations_per_eval": 0}, "perturbations_per_eval must be at least 1"),
         ({"attributions": torch.ones(3)}, "attributions must be a tensor of the inputs' shape"),
         ({"fixed": torch.ones(1, 2)}, "fixed must be a bool tensor"),
