@@ -5,7 +5,14 @@ from typing import TYPE_CHECKING
 from captum_heta._lazy import lazy
 
 if TYPE_CHECKING:
-    from captum_heta.attr import HETA, HETATerms, LLMTokenAttribution, LLMTokenAttributionResult
+    from captum_heta.attr import (
+        HETA,
+        HETATerms,
+        LLMTokenAttribution,
+        LLMTokenAttributionResult,
+        TargetedHETA,
+        TargetedTerms,
+    )
     from captum_heta.comparison import Comparison, compare
     from captum_heta.inputs import ChatInput, DocumentsInput, TextInput
 
@@ -17,6 +24,8 @@ __all__ = [
     "HETATerms",
     "LLMTokenAttribution",
     "LLMTokenAttributionResult",
+    "TargetedHETA",
+    "TargetedTerms",
     "TextInput",
     "__version__",
     "compare",
@@ -28,7 +37,8 @@ __version__ = "0.2.0"
 __getattr__, __dir__ = lazy(
     __name__,
     {
-        **dict.fromkeys(("HETA", "HETATerms", "LLMTokenAttribution", "LLMTokenAttributionResult"), "captum_heta.attr"),
+        **dict.fromkeys(("HETA", "HETATerms", "TargetedHETA", "TargetedTerms"), "captum_heta.attr"),
+        **dict.fromkeys(("LLMTokenAttribution", "LLMTokenAttributionResult"), "captum_heta.attr"),
         **dict.fromkeys(("Comparison", "compare"), "captum_heta.comparison"),
         **dict.fromkeys(("ChatInput", "DocumentsInput", "TextInput"), "captum_heta.inputs"),
     },

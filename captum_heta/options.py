@@ -4,15 +4,22 @@ The fields of a method's options are the options of its ``attribute``, with thei
 (`captum_heta.attr.signature`).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from captum_heta.checks import check_batch_size, check_count, check_part, check_seed, check_weight
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from captum_heta.prompts import Baselines
 
-CURVATURE_MODES = ("auto", "exact", "low_rank", "gauss_newton", "fisher")
+CURVATURE_MODES = ("auto", "exact", "low_rank", "gauss_newton", "fisher", "gradient")
+FLOWS = ("attention", "contribution")
+INFORMATION = ("kl", "target")
+FUSIONS = ("sum", "product")
+BALANCED = "balanced"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +62,18 @@ class DrawOptions(Options):
 
 
 @dataclass(frozen=True, kw_only=True)
+class ContrastOptions(Options):
+    """Those of a method that may explain a difference.
+
+    Attributes:
+        contrast: token id(s) that the explained ones are compared with, in the form of ``target``: explains
+            log P(target) - log P(contrast), why the one and not the other. None explains log P(target).
+    """
+
+    contrast: "int | Sequence[int] | Tensor | None" = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class CurvatureOptions(DrawOptions):
     """How S is estimated.
 
@@ -63,7 +82,8 @@ class CurvatureOptions(DrawOptions):
             from ``rank`` products in each window. "gauss_newton": as "exact", with the Gauss-Newton matrix, which
             leaves out how the logits curve. "fisher": that matrix, estimated from ``rank`` random combinations of score
             vectors, at the cost of a few gradients. "auto": the one of "exact" and "low_rank" that needs fewer
-            products.
+            products. "gradient" is no curvature but the control for it: the squared gradient, norm2(P_i grad)^2. With
+            ``contrast`` the matrix of "gauss_newton" and "fisher" is that of the choice between the two tokens.
         n_samples: Rademacher probes that estimate S. The error falls with their square root.
         rank: products of "low_rank" in a window, combinations of score vectors in "fisher".
         window: tokens that vary together in "low_rank"; None for all. The model always sees the whole prompt. The
@@ -85,8 +105,7 @@ class CurvatureOptions(DrawOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.curvature not in CURVATURE_MODES:
-            raise ValueError(f"curvature must be one of {', '.join(CURVATURE_MODES)}, got {self.curvature!r}.")
+        _check_among("curvature", self.curvature, CURVATURE_MODES)
         check_count("n_samples", self.n_samples)
         check_count("rank", self.rank)
         for name in ("window", "last_n_layers"):
@@ -96,21 +115,61 @@ class CurvatureOptions(DrawOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class HETAOptions(CurvatureOptions, BatchOptions):
+class HETAOptions(ContrastOptions, CurvatureOptions, BatchOptions):
     """HETA's.
 
     Attributes:
-        baselines: what replaces a masked token's embedding in I: None or "zero" for zeros, "mean" for the mean of the
-            prompt's embeddings, or token ids (an int, or a tensor that broadcasts to ``inputs``) for theirs.
-        beta: the weight of S, >= 0.
-        gamma: the weight of I, >= 0.
+        baselines: what replaces a masked token's embedding: None or "zero" for zeros, "mean" for the mean of the
+            prompt's embeddings, "vocabulary" for the mean of all tokens' embeddings, or token ids (an int, or a tensor
+            that broadcasts to ``inputs``) for theirs.
+        flow: the gate. "attention": M, the paper's, which follows attention and is large for an attention sink.
+            "contribution": G, which follows what attention really adds to the residual stream.
+        information: what is lost with a masked token. "kl": I, the paper's, the divergence of the whole prediction.
+            "target": D, the fall of log P(target), or of the difference with ``contrast``; at least 0.
+        fusion: "sum": gate (beta S + gamma information), Eq. 5. "product": gate S information, as shares, which are
+            all 0 where nothing supports the target.
+        beta: the weight of S in a sum, >= 0; None for 0.5. "balanced": S and the information each over its own sum,
+            so that neither outweighs the other by its unit.
+        gamma: the weight of the information in a sum, >= 0; None for 0.5.
     """
 
     baselines: "Baselines" = None
-    beta: float = 0.5
-    gamma: float = 0.5
+    flow: str = "attention"
+    information: str = "kl"
+    fusion: str = "sum"
+    beta: float | str | None = None
+    gamma: float | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_weight("beta", self.beta)
-        check_weight("gamma", self.gamma)
+        _check_among("flow", self.flow, FLOWS)
+        _check_among("information", self.information, INFORMATION)
+        _check_among("fusion", self.fusion, FUSIONS)
+        for name in ("beta", "gamma"):
+            weight = getattr(self, name)
+            if weight is not None and self.fusion == "product":
+                raise ValueError(f"{name} weighs a sum, and fusion is 'product', got {weight!r}: leave it out.")
+        if isinstance(self.beta, str):
+            if self.beta != BALANCED:
+                raise ValueError(f"beta must be a number or {BALANCED!r}, got {self.beta!r}.")
+            if self.gamma is not None:
+                raise ValueError(f"beta={BALANCED!r} weighs both terms: leave gamma out, got {self.gamma!r}.")
+        elif self.beta is not None:
+            check_weight("beta", self.beta)
+        if self.gamma is not None:
+            check_weight("gamma", self.gamma)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TargetedOptions(HETAOptions):
+    """Those of HETA, with the defaults of its targeted form."""
+
+    flow: str = "contribution"
+    information: str = "target"
+    fusion: str = "product"
+    curvature: str = "fisher"
+
+
+def _check_among(name: str, value: Any, known: Sequence[str]) -> None:
+    if value not in known:
+        raise ValueError(f"{name} must be one of {', '.join(known)}, got {value!r}.")

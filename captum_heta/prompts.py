@@ -85,11 +85,11 @@ def check_vocabulary(name: str, ids: Tensor, lm: LanguageModel) -> None:
     _check_below(name, ids, lm.vocab_size, lm)
 
 
-def check_targets(lm: LanguageModel, ids: Tensor) -> None:
+def check_targets(lm: LanguageModel, ids: Tensor, name: str = "target") -> None:
     """Raise ValueError unless these are token ids that the model can predict."""
     if ids.dtype not in (torch.int64, torch.int32):
-        raise ValueError(f"target must be token ids, an integer tensor, got {ids.dtype}.")
-    _check_below("target", ids, lm.n_predicted, lm)
+        raise ValueError(f"{name} must be token ids, an integer tensor, got {ids.dtype}.")
+    _check_below(name, ids, lm.n_predicted, lm)
 
 
 def check_predictions(lm: LanguageModel, log_probs: Tensor, outputs: Tensor) -> None:
@@ -133,7 +133,7 @@ def check_length(lm: LanguageModel, length: int) -> None:
         )
 
 
-def targets(lm: LanguageModel, target: Any, batch: int) -> list[Tensor | None]:
+def targets(lm: LanguageModel, target: Any, batch: int, name: str = "target") -> list[Tensor | None]:
     """One target token a row, each (1,), or None for the model's own choice.
 
     Raises:
@@ -143,8 +143,8 @@ def targets(lm: LanguageModel, target: Any, batch: int) -> list[Tensor | None]:
         return [None] * batch
     ids = torch.as_tensor(target, device=lm.device).flatten()
     if ids.dtype not in (torch.int64, torch.int32) or len(ids) not in (1, batch):
-        raise ValueError(f"target must be one token id, or one for each of the {batch} prompts, got {target!r}.")
-    check_targets(lm, ids)
+        raise ValueError(f"{name} must be one token id, or one for each of the {batch} prompts, got {target!r}.")
+    check_targets(lm, ids, name)
     return list(ids.to(torch.int64).expand(batch).split(1))
 
 
@@ -154,17 +154,19 @@ def baseline_embeddings(lm: LanguageModel, embeds: Tensor, baselines: Baselines)
     Args:
         lm: the model.
         embeds: (n, d).
-        baselines: None or "zero", "mean", or token ids that broadcast to (n,).
+        baselines: None or "zero", "mean", "vocabulary", or token ids that broadcast to (n,).
 
     Raises:
         ValueError: for anything else.
     """
-    if isinstance(baselines, str) and baselines not in ("zero", "mean"):
-        raise ValueError(f"baselines must be 'zero', 'mean' or token ids, got {baselines!r}.")
+    if isinstance(baselines, str) and baselines not in ("zero", "mean", "vocabulary"):
+        raise ValueError(f"baselines must be 'zero', 'mean', 'vocabulary' or token ids, got {baselines!r}.")
     if baselines is None or baselines == "zero":
         return torch.zeros_like(embeds)
     if baselines == "mean":
         return embeds.mean(0).expand_as(embeds)
+    if baselines == "vocabulary":
+        return lm.mean_embedding().to(embeds).expand_as(embeds)
     return lm.embed(_baseline_ids(lm, embeds, baselines))
 
 
@@ -180,7 +182,7 @@ def baseline_ids(lm: LanguageModel, embeds: Tensor, baselines: Baselines) -> Ten
         ValueError: for baselines that are no token's embedding, or that do not fit.
     """
     if baselines is None or isinstance(baselines, str):
-        form = "zeros are" if baselines in (None, "zero") else f"the {baselines} is"
+        form = "zeros are" if baselines in (None, "zero") else "a mean is"
         raise ValueError(
             f"The layers of {type(lm.model).__name__} read the token ids beside the embeddings (per-layer inputs), and "
             f"{form} no token's: pass baselines=<token id>, such as that of padding or of a space."

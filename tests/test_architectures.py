@@ -11,7 +11,7 @@ from captum_heta.models.families import decoder_layers
 from captum_heta.options import CurvatureOptions
 from captum_heta.terms.curvature import curvature
 from captum_heta.terms.curvature.estimators import draw_probes
-from captum_heta.terms.information import information
+from captum_heta.terms.information import Masking, information
 from captum_heta.terms.semantic_flow import semantic_flow
 from captum_heta.testing import reference
 from captum_heta.testing.architectures import CONFIGS, VOCAB_SIZE, tiny_model
@@ -79,7 +79,7 @@ def test_trace_in_pieces_is_the_same(case, monkeypatch):
 
 def test_information_equals_one_masked_forward_a_feature(case):
     masked = case.trace.embeds.mean(0).expand_as(case.trace.embeds)
-    found = information(case.trace, FEATURES, masked, Batch(4))
+    found = information(case.trace, FEATURES, Masking(masked, Batch(4)))
     expected = reference.naive_information(case.plain, case.trace.embeds, OUTPUTS, FEATURES.groups, masked)
     assert relative_error(found, expected) < TOLERANCE
 

@@ -65,7 +65,7 @@ class TestErrors:
             ("overlap", 1.0, r"overlap .* in \[0, 1\), got 1.0"),
             ("perturbations_per_eval", 0, "perturbations_per_eval must be at least 1"),
             ("curvature", "hessian", "curvature must be one of auto, exact, .* got 'hessian'"),
-            ("baselines", "black", "baselines must be 'zero', 'mean' or token ids, got 'black'"),
+            ("baselines", "black", "baselines must be 'zero', 'mean', 'vocabulary' or token ids, got 'black'"),
             ("baselines", 0.5, "baselines must be an integer tensor"),
             ("baselines", VOCAB_SIZE, "baselines has token id"),
             ("baselines", torch.zeros(3, dtype=torch.long), "baselines has shape"),
@@ -147,6 +147,6 @@ class TestBaselines:
 
 
 def test_errors_come_before_any_work(heta, monkeypatch):
-    monkeypatch.setattr("captum_heta.attr.heta.trace_of", lambda *_: pytest.fail("the model ran"))
+    monkeypatch.setattr("captum_heta.attr.sequences.trace_of", lambda *_, **__: pytest.fail("the model ran"))
     with pytest.raises(ValueError, match="baselines"):
         attribute(heta, baselines="black")

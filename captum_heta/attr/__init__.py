@@ -3,7 +3,9 @@
 from captum_heta.attr.attention import AttentionRollout, LastAttention
 from captum_heta.attr.base import TokenAttribution
 from captum_heta.attr.context_cite import ContextCite
-from captum_heta.attr.heta import HETA, HETATerms
+from captum_heta.attr.gradient_norm import GradientNorm
+from captum_heta.attr.heta import HETA, TargetedHETA
+from captum_heta.attr.heta_terms import ContributionTerms, HETATerms, TargetedTerms, TargetTerms
 from captum_heta.attr.llm import LLMTokenAttribution, LLMTokenAttributionResult
 from captum_heta.attr.normxlogit import NormXLogit
 from captum_heta.attr.peering import Peering
@@ -16,6 +18,8 @@ __all__ = [
     "TDD",
     "AttentionRollout",
     "ContextCite",
+    "ContributionTerms",
+    "GradientNorm",
     "HETATerms",
     "LLMTokenAttribution",
     "LLMTokenAttributionResult",
@@ -25,5 +29,8 @@ __all__ = [
     "Peering",
     "ProgressiveInference",
     "ReAGent",
+    "TargetTerms",
+    "TargetedHETA",
+    "TargetedTerms",
     "TokenAttribution",
 ]

@@ -195,7 +195,7 @@ class TokenAttribution(Attribution, ABC, Generic[OptionsT]):
         parts = [(one.scores, *(one.terms or ())) for one in found]
         scores, *terms = (_spread(rows, several, input_ids) for several in zip(*parts, strict=True))
         answer = (scores,) if isinstance(inputs, tuple) else scores
-        return (answer, self.terms_type(*terms)) if return_terms and self.terms_type else answer
+        return (answer, type(found[0].terms)(*terms)) if return_terms and self.terms_type else answer
 
     def _explained(self, task: Task, options: OptionsT, advance: Callable[[int], object]) -> OutputAttributions:
         """What `_scores` finds, checked; within `_session`."""

@@ -1,38 +1,25 @@
 """HETA: Hessian-Enhanced Token Attribution (Pramanik et al., ICLR 2026, arXiv 2604.13258)."""
 
+import warnings
 from contextlib import AbstractContextManager
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, overload
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from captum_heta.attr.base import OutputAttributions, Task, TokenAttribution
-from captum_heta.models import CausalLM, trace_of
-from captum_heta.options import CurvatureOptions, HETAOptions
-from captum_heta.prompts import baseline_embeddings, baseline_ids, baselines_of_row, check_predictions
-from captum_heta.terms.curvature import check_gradients, check_second_derivatives, curvature, effort
-from captum_heta.terms.information import information
+from captum_heta.attr.heta_terms import HETATerms, TargetedTerms, Terms, fused, terms_of
+from captum_heta.attr.sequences import TaskSequence, Tested, contrast_of_row, sequences
+from captum_heta.attr.sink import warn_of_sink
+from captum_heta.models import CausalLM, Trace
+from captum_heta.options import CurvatureOptions, HETAOptions, Options, TargetedOptions
+from captum_heta.prompts import baselines_of_row
+from captum_heta.terms.contribution_flow import contribution_flow
+from captum_heta.terms.curvature import curvature, effort
+from captum_heta.terms.information import Masking, information, target_information
 from captum_heta.terms.semantic_flow import semantic_flow
-
-
-class HETATerms(NamedTuple):
-    """The three terms of Eq. 5, of one shape and in float32.
-
-    Attributes:
-        semantic_flow: M, the causal gate; sums to 1 over the context.
-        curvature: S, the second-order sensitivity of log P(target), per squared unit of the embeddings.
-        information: I, in nats.
-    """
-
-    semantic_flow: Tensor
-    curvature: Tensor
-    information: Tensor
-
-    def combine(self, beta: float, gamma: float) -> Tensor:
-        """Eq. 5: M (beta S + gamma I)."""
-        return self.semantic_flow * (beta * self.curvature + gamma * self.information)
 
 
 class HETA(TokenAttribution[HETAOptions]):
@@ -69,7 +56,7 @@ class HETA(TokenAttribution[HETAOptions]):
 
     def __init__(self, forward_func: Any) -> None:
         super().__init__(forward_func)
-        self._tested = self._gradients_tested = not self._lm.is_quantized
+        self._tested = Tested(self._lm)
 
     if TYPE_CHECKING:
 
@@ -102,70 +89,117 @@ class HETA(TokenAttribution[HETAOptions]):
         return self._lm.ready()
 
     def _options_of_row(self, options: HETAOptions, input_ids: Tensor, row: int, places: Tensor) -> HETAOptions:
-        return replace(options, baselines=baselines_of_row(options.baselines, input_ids, row, places))
+        return replace(
+            options,
+            baselines=baselines_of_row(options.baselines, input_ids, row, places),
+            contrast=contrast_of_row(self._lm, options.contrast, len(input_ids), row),
+        )
 
     def _scores(self, task: Task, options: HETAOptions) -> OutputAttributions:
-        self._test_derivatives(options.curvature)
-        if task.position_ids is not None:
-            self._lm.check_position_ids()
-        alike = self._lm.alike(len(task.input_ids), len(task.outputs))
-        if not task.per_token and len(alike) > 1:
-            raise ValueError(
-                f"The answer crosses a length at which the rotary embedding of {type(self.model).__name__} changes "
-                f"(after its output {alike[0].stop}): its outputs have no function in common. Explain each by itself, "
-                "with per_token=True."
-            )
-        parts = [self._scores_alike(task, some, options) for some in alike]
-        terms = HETATerms(*(torch.cat(columns) for columns in zip(*(part.terms for part in parts), strict=True)))
+        self._tested.check(options.curvature)
+        parts = [self._scores_alike(some, options) for some in sequences(self._lm, task, options.contrast)]
+        kind = type(parts[0].terms)
+        terms = kind(*(torch.cat(columns) for columns in zip(*(part.terms for part in parts), strict=True)))
         about = {
             "curvature": parts[0].about["curvature"],
             "products": sum(part.about["products"] for part in parts),
+            "flow": options.flow,
+            "information": options.information,
+            "fusion": options.fusion,
         }
-        log_probs = torch.cat([part.log_probs for part in parts])
-        return OutputAttributions(terms.combine(options.beta, options.gamma), log_probs, terms, about)
+        scores = fused(terms, options)
+        if options.fusion == "product":
+            self._warn_unsupported(task, options, scores)
+        return OutputAttributions(scores, torch.cat([part.log_probs for part in parts]), terms, about)
 
-    def _scores_alike(self, task: Task, some: range, options: HETAOptions) -> OutputAttributions:
+    def _scores_alike(self, sequence: TaskSequence, options: HETAOptions) -> OutputAttributions:
         """The terms of neighbouring outputs that the model all reads in one way; one row without ``per_token``."""
-        lm, ids, features = self._lm, task.input_ids, task.features
-        outputs, joint = task.outputs[some.start : some.stop], not task.per_token
-        whole = torch.cat([ids, task.outputs[: some.stop - 1]])
-        embeds, per_layer = lm.embed(whole), lm.per_layer(whole)
-        masked = embeds.clone()
-        masked[: len(ids)] = baseline_embeddings(lm, embeds[: len(ids)], options.baselines)
-        masked_per_layer = None
-        if per_layer is not None:
-            replacing = lm.per_layer(baseline_ids(lm, embeds[: len(ids)], options.baselines))
-            assert replacing is not None
-            masked_per_layer = torch.cat([replacing, per_layer[len(ids) :]])
-        positions = task.position_ids
-        if positions is not None:
-            later = positions[-1] + torch.arange(1, len(whole) - len(ids) + 1, device=ids.device)
-            positions = torch.cat([positions, later])
-        trace = trace_of(lm, embeds, len(outputs), position_ids=positions, per_layer=per_layer)
-        check_predictions(lm, trace.log_probs, outputs)
-        copies = self._batch(options, len(embeds), len(outputs))
-        products = self._batch(options, len(embeds), 1, products=True)
-        lost = information(trace, features, masked, copies, task.advance, masked_per_layer)
-        if joint:  # the chain rule of the KL divergence, on the given outputs
-            lost = lost.sum(0, keepdim=True)
-        flow = features.sum(semantic_flow(trace.layers, trace.output_positions, joint))
+        task, outputs, features = sequence.task, sequence.outputs, sequence.task.features
+        joint = not task.per_token
+        copies = self._batch(options, len(sequence.ids), len(outputs))
+        masking = sequence.masking(options.baselines, copies, task.advance)  # checked before anything is run
+        trace = sequence.traced(residuals=options.flow == "contribution")
+        products = self._batch(options, len(sequence.ids), 1, products=True)
+        contrast = None if sequence.others is None else sequence.others.tolist()
         curved = [
-            curvature(trace, features, outputs.tolist(), estimator, products, task.advance, joint)
+            curvature(trace, features, outputs.tolist(), estimator, products, task.advance, joint, contrast)
             for estimator in _fresh_draws(options, task.num_trials)
         ]
-        terms = HETATerms(flow.float(), torch.stack(curved).mean(0).float(), lost.float())
+        curved_mean, lost = torch.stack(curved).mean(0), self._lost(trace, sequence, masking, options)
+        parts = self._flow(trace, sequence, options), curved_mean, lost
         together = [range(len(outputs))] if joint else [range(k, k + 1) for k in range(len(outputs))]
-        efforts = [effort(trace, features, options, some) for some in together]
+        efforts = [effort(trace, features, options, some, contrast is not None) for some in together]
         about = {"curvature": efforts[0][0], "products": task.num_trials * sum(products for _, products in efforts)}
-        return OutputAttributions(flow, trace.log_probs.gather(1, outputs[:, None])[:, 0], terms, about)
+        terms: Terms = terms_of(options)(*(part.float() for part in parts))
+        return OutputAttributions(terms[0], trace.log_probs.gather(1, outputs[:, None])[:, 0], terms, about)
 
-    def _test_derivatives(self, mode: str) -> None:
-        if not self._gradients_tested:
-            check_gradients(self._lm)
-            self._gradients_tested = True
-        if not self._tested and mode != "fisher":  # which takes first derivatives only
-            check_second_derivatives(self._lm)
-            self._tested = True
+    def _flow(self, trace: Trace, sequence: TaskSequence, options: HETAOptions) -> Tensor:
+        """M or G of the features."""
+        features, joint = sequence.task.features, not sequence.task.per_token
+        if options.flow == "contribution":
+            return features.sum(contribution_flow(trace.layers, trace.output_positions, joint))
+        flow = semantic_flow(trace.layers, trace.output_positions, joint)
+        warn_of_sink(self._lm, flow, sequence.task)
+        return features.sum(flow)
+
+    def _lost(self, trace: Trace, sequence: TaskSequence, masking: Masking, options: HETAOptions) -> Tensor:
+        """I or D of the features."""
+        features = sequence.task.features
+        if options.information == "target":
+            lost = target_information(trace, features, masking, sequence.outputs, sequence.others)
+        else:
+            lost = information(trace, features, masking)
+        # log-probabilities of several outputs add up, and so do divergences by the chain rule, on the given outputs
+        return lost if sequence.task.per_token else lost.sum(0, keepdim=True)
+
+    def _warn_unsupported(self, task: Task, options: HETAOptions, scores: Tensor) -> None:
+        """Tell of outputs that nothing in the prompt supports; one that is compared with itself is none."""
+        without = (scores.sum(-1) == 0).tolist()
+        if options.contrast is not None and task.per_token:
+            others = torch.as_tensor(options.contrast, device=task.outputs.device).flatten()
+            without = [
+                empty and output != other
+                for empty, output, other in zip(without, task.outputs.tolist(), others.tolist(), strict=True)
+            ]
+        numbers = [number for number, empty in enumerate(without) if empty]
+        if numbers and len(task.features):
+            which = "the output" if len(without) == 1 else f"output token(s) {numbers}"
+            warnings.warn(
+                f"Nothing in the prompt supports {which} of {type(self.model).__name__}: no feature has flow, "
+                "curvature, and a log-probability that falls without it. The scores are 0; the terms say more.",
+                stacklevel=2,
+            )
+
+
+class TargetedHETA(HETA):
+    """Attr(i) = G[i] S[i] D[i] over its sum: HETA that asks about the target; ours, beyond the paper.
+
+    On pretrained models Eq. 5 shows the attention sink: its gate follows attention, most of which goes to the first
+    token, and its information is of the whole prediction. Three changes turn to the target: G is the share of token i
+    in what attention really adds to the residual stream on the way to the target (Ferrando & Voita 2024, arXiv
+    2403.00824), D by how much log P(target) falls when the token is masked, and a product asks for all three. S is the
+    curvature of HETA, in its mode "fisher" unless something else is chosen.
+
+    Scores are shares: non-negative, and of sum 1 for each output token, or all 0, with a warning, where nothing in the
+    prompt supports it. Everything else is as in `HETA`, of which these are three options.
+
+    Args:
+        forward_func: as in `HETA`.
+
+    Raises:
+        TypeError: as `HETA`; when it attributes, for a model whose residual stream cannot be followed.
+
+    Example::
+
+        >>> scores, terms = TargetedHETA(model).attribute(input_ids, return_terms=True)
+        >>> scores.sum(-1)  # (B,)
+        tensor([1.0000])
+        >>> terms.target_information.shape == input_ids.shape  # in nats
+        True
+    """
+
+    options_type: ClassVar[type[Options]] = TargetedOptions
+    terms_type: ClassVar[type | None] = TargetedTerms
 
 
 def _fresh_draws(options: HETAOptions, count: int) -> list[CurvatureOptions]:

@@ -14,7 +14,7 @@ from captum_heta.attr.result import LLMTokenAttributionResult
 from captum_heta.features import Features
 from captum_heta.inputs import LocatedInput
 from captum_heta.inputs.offsets import NO_OFFSETS
-from captum_heta.inputs.target import chosen_outputs
+from captum_heta.inputs.target import chosen_outputs, contrasted
 from captum_heta.provenance import now, of_model, versions
 from captum_heta.tokenizers import Tokenizer
 
@@ -87,8 +87,10 @@ class LLMTokenAttribution(LLMAttribution):
             forward_in_tokens: likewise.
             per_token: attribute each output token by itself. Otherwise the joint log-probability of the output, at the
                 cost of one token: ``seq_attr`` alone, which is then not a sum over tokens, and no ``token_attr``.
-            **kwargs: the method's options; also ``feature_mask``, integers (n_features,) or (1, n_features): features
-                with the same number are attributed as one, and each carries its score.
+            **kwargs: the method's options. For a method with ``contrast``, it is text or as many token ids as the
+                target; two texts are compared up to the first token in which they differ. Also ``feature_mask``,
+                integers (n_features,) or (1, n_features): features with the same number are attributed as one, and
+                each carries its score.
 
         Returns:
             ``token_attr`` (K, n_features), ``seq_attr`` its sum over the outputs, ``output_probs`` (K,), and ``terms``.
@@ -99,7 +101,12 @@ class LLMTokenAttribution(LLMAttribution):
             TypeError: for another input or target, and options that the method does not have.
         """
         prompt = LocatedInput(inp, self.tokenizer)
-        outputs = chosen_outputs(target, gen_args, prompt, self.attr_method._lm).to(self.device)
+        outputs = chosen_outputs(target, gen_args, prompt, self.attr_method._lm)
+        contrast = None
+        if kwargs.get("contrast") is not None and "contrast" in self.attr_method.option_names():
+            outputs, others = contrasted(kwargs["contrast"], outputs, prompt, self.attr_method._lm)
+            kwargs["contrast"], contrast = others, self.tokenizer.decode(others)
+        outputs = outputs.to(self.device)
         mask = kwargs.pop("feature_mask", None)
         if mask is None and self.attr_method.sources == "sentence":
             mask = prompt.sentence_mask()
@@ -129,8 +136,13 @@ class LLMTokenAttribution(LLMAttribution):
             terms=None if result.terms is None else type(result.terms)(*map(formatted, result.terms)),
             method=self.attr_method.get_name(),
             target=self.tokenizer.decode(outputs),
+            contrast=contrast,
             located=prompt,
-            provenance=self._provenance(kwargs | {"num_trials": num_trials}, result.about, seconds),
+            provenance=self._provenance(
+                kwargs | {"num_trials": num_trials} | ({} if contrast is None else {"contrast": contrast}),
+                result.about,
+                seconds,
+            ),
         )
 
     def _provenance(self, options: Mapping[str, Any], about: Mapping[str, Any], seconds: float) -> dict[str, Any]:

@@ -31,6 +31,7 @@ class LLMTokenAttributionResult(LLMAttributionResult):
         terms: as the attribute.
         method: as the attribute.
         target: as the attribute.
+        contrast: as the attribute.
         located: the prompt; of a result that was loaded, its parts by themselves.
         prompt: the text.
         places: the characters of each feature.
@@ -39,10 +40,11 @@ class LLMTokenAttributionResult(LLMAttributionResult):
         **kwargs: those of `captum.attr.LLMAttributionResult`.
 
     Attributes:
-        terms: for HETA a named tuple of semantic_flow, curvature and information, each (K, F), or (1, F) without
-            ``per_token``; None for methods that have no terms.
+        terms: for HETA a named tuple of what its scores are made of (`HETATerms`, `TargetedTerms`), each (K, F), or
+            (1, F) without ``per_token``; None for methods that have no terms.
         method: the name of the method.
         target: the explained text.
+        contrast: the text that it is compared with: the scores explain log P(target) - log P(contrast); None for none.
         groups: the name of the document or the message of each feature; None for an input without such parts.
         provenance: how the numbers were made: model, mode that ran, products, options, versions, date, seconds.
     """
@@ -53,6 +55,7 @@ class LLMTokenAttributionResult(LLMAttributionResult):
         terms: Any = None,
         method: str = "",
         target: str = "",
+        contrast: str | None = None,
         located: LocatedInput | None = None,
         prompt: str | None = None,
         places: list[list[Span]] | None = None,
@@ -63,6 +66,7 @@ class LLMTokenAttributionResult(LLMAttributionResult):
         super().__init__(**kwargs)
         self.terms, self.method = terms, method
         self.target = target or "".join(self.output_tokens)
+        self.contrast = contrast
         self.groups = groups if located is None else located.groups
         self.provenance: dict[str, Any] = dict(provenance or {})
         self._located, self._prompt, self._places = located, prompt, places
@@ -180,10 +184,11 @@ class LLMTokenAttributionResult(LLMAttributionResult):
             shares: as in `to_html`.
             **kwargs: those of `captum_heta.visualization.plot_text`.
         """
+        from captum_heta.attr.result_view import why
         from captum_heta.visualization import plot_text
 
         rows = {name: self.spread(scores) for name, scores in self.titled_rows(shares)}
-        kwargs.setdefault("title", f"Why {self.target!r}?")
+        kwargs.setdefault("title", why(self.target, None, self.contrast))
         return plot_text(rows, self.prompt, self.spans, **kwargs)
 
     def plot_terms(self, **kwargs: Any) -> "tuple[Figure, Axes]":

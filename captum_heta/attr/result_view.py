@@ -50,7 +50,7 @@ def view_of(result: LLMTokenAttributionResult, shares: bool = False, most: int |
     scale = scale_text(pieces(result.prompt, result.spans, result.spread(titled[0][1])))
     tables = [] if result.groups is None else [_groups(result)]
     return View(
-        why(result.target, probability(result)),
+        why(result.target, probability(result), result.contrast),
         notes,
         [Section(result.method or "scores", scale, rows)],
         [],
@@ -59,9 +59,10 @@ def view_of(result: LLMTokenAttributionResult, shares: bool = False, most: int |
     )
 
 
-def why(target: str, likely: float | None) -> str:
+def why(target: str, likely: float | None, contrast: str | None = None) -> str:
     """The question that an attribution answers, and how likely the target is."""
-    return f"Why {target!r}?" if likely is None else f"Why {target!r} (probability {likely:.3g})?"
+    known = "" if likely is None else f" (probability {likely:.3g})"
+    return f"Why {target!r}{known}{'' if contrast is None else f' and not {contrast!r}'}?"
 
 
 def unlikely_note(result: LLMAttributionResult) -> list[str]:

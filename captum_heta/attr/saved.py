@@ -4,7 +4,7 @@ from typing import Any
 
 from captum.attr import LLMAttributionResult
 
-from captum_heta.attr.heta import HETATerms
+from captum_heta.attr.heta_terms import TERMS, Terms
 from captum_heta.attr.result import LLMTokenAttributionResult
 from captum_heta.stored import an_object, check_format, field, groups, listed, need, numbers, places, rows, text, texts
 
@@ -62,12 +62,17 @@ def result_of(where: str, labels: list[str], entry: Any, **more: Any) -> LLMAttr
         return LLMAttributionResult(**given)
     if terms is not None:
         need(isinstance(terms, dict), f"terms in {where}", "an object or null", terms)
-        found = {
-            name: rows(f"{name} in {where}", field(terms, name, f"terms in {where}"), (down, 1), across)
-            for name in HETATerms._fields
-        }
-        more["terms"] = HETATerms(**found)
+        more["terms"] = _terms(where, terms, down, across)
     return LLMTokenAttributionResult(**given, **more)
+
+
+def _terms(where: str, terms: dict[str, Any], down: int, across: int) -> Terms:
+    kind = next((kind for kind in TERMS if set(kind._fields) == set(terms)), None)
+    known = " or ".join(", ".join(kind._fields) for kind in TERMS)
+    need(kind is not None, f"terms in {where}", f"an object with {known}", sorted(terms))
+    assert kind is not None
+    found = [rows(f"{name} in {where}", terms[name], (down, 1), across) for name in kind._fields]
+    return kind(*found)
 
 
 def to_record(result: LLMTokenAttributionResult) -> dict[str, Any]:
@@ -84,7 +89,8 @@ def to_record(result: LLMTokenAttributionResult) -> dict[str, Any]:
         "input_tokens": result.input_tokens,
         "target": result.target,
     } | entry_of(result.method, result)
-    return record | ({} if result.groups is None else {"groups": result.groups})
+    record |= {} if result.groups is None else {"groups": result.groups}
+    return record | ({} if result.contrast is None else {"contrast": result.contrast})
 
 
 def from_record(found: Any) -> LLMTokenAttributionResult:
@@ -97,6 +103,7 @@ def from_record(found: Any) -> LLMTokenAttributionResult:
         "places": places(field(found, "places"), len(labels), len(prompt)),
         "target": text(found, "target"),
         "groups": groups(found, len(labels)),
+        "contrast": text(found, "contrast") if found.get("contrast") is not None else None,
     }
     result = result_of("it", labels, found, **more)
     assert isinstance(result, LLMTokenAttributionResult)

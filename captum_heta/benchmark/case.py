@@ -89,8 +89,9 @@ def case_of(
     item = _cut(item, tokenizer, None if most is None else most - bos)
     if bos:
         token = tokenizer.bos_token
-        paraphrase = None if item.paraphrase is None else token + item.paraphrase
-        item = replace(_moved(item, -len(token), token + item.prompt), paraphrase=paraphrase)
+        others = [None if text is None else token + text for text in (item.paraphrase, item.counterfactual)]
+        moved = _moved(item, -len(token), token + item.prompt)
+        item = replace(moved, paraphrase=others[0], counterfactual=others[1])
     inp = TextInput(item.prompt, tokenizer)
     if not inp.spans:
         raise UnfitError("its prompt has no token")
@@ -155,7 +156,8 @@ def _cut(item: Example, tokenizer: Any, most: int | None) -> Example:
         return item
     if any(first < start for first, _ in item.evidence):
         raise UnfitError(f"its evidence is not in the last {most} tokens of its prompt")
-    return _moved(item, start, prompt[start:])
+    # where the counterfactual would have to be cut is not known
+    return replace(_moved(item, start, prompt[start:]), counterfactual=None, counterfactual_target=None)
 
 
 def _moved(item: Example, start: int, prompt: str) -> Example:

@@ -2,36 +2,37 @@
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from captum_heta.methods import METHODS, named_methods
-from captum_heta.options import CURVATURE_MODES
+from captum_heta.options import CURVATURE_MODES, HETAOptions
 
 if TYPE_CHECKING:  # the help of the command line needs the names alone, and neither torch nor Captum
     from captum.attr import LLMAttributionResult
     from torch import Tensor
 
-    from captum_heta.attr import HETATerms
-
     Scores = Callable[[LLMAttributionResult], Tensor]
 
 RANDOM = "random"
 
-# M, S and I weighed equally, as in HETA
-_OF_TERMS: "dict[str, tuple[str, Callable[[HETATerms], Tensor]]]" = {
-    "no-gate": ("no gate", lambda terms: terms.curvature + terms.information),
-    "no-curvature": ("no curvature", lambda terms: terms.combine(0, 1)),
-    "no-information": ("no information", lambda terms: terms.combine(1, 0)),
-    "gate": ("gate alone", lambda terms: terms.semantic_flow),
-    "curvature": ("curvature alone", lambda terms: terms.curvature),
-    "information": ("information alone", lambda terms: terms.information),
+# HETA and its targeted form, whose rows may have options and parts
+_HETAS = ("heta", "targeted")
+
+# the terms that a part keeps, in the order of HETA's: the gate, the curvature, the information
+_PARTS: dict[str, tuple[str, tuple[int, ...]]] = {
+    "no-gate": ("no gate", (1, 2)),
+    "no-curvature": ("no curvature", (0, 2)),
+    "no-information": ("no information", (0, 1)),
+    "gate": ("gate alone", (0,)),
+    "curvature": ("curvature alone", (1,)),
+    "information": ("information alone", (2,)),
 }
 
 GRAMMAR = (
-    f"a method ({', '.join([*METHODS, RANDOM])}); heta:MODE with a curvature mode "
-    f"({', '.join(CURVATURE_MODES[1:])}); and after either of HETA's a part of it, /beta=B (gamma is 1 - B) or one of "
-    f"{', '.join(f'/{name}' for name in _OF_TERMS)}"
+    f"a method ({', '.join([*METHODS, RANDOM])}); {' or '.join(_HETAS)} with : and a curvature mode "
+    f"({', '.join(CURVATURE_MODES[1:])}) or options of theirs such as flow=contribution, joined by +; and after any of "
+    f"these a part of it, /beta=B (gamma is 1 - B) or one of {', '.join(f'/{name}' for name in _PARTS)}"
 )
 
 
@@ -76,13 +77,11 @@ def row_groups(names: Sequence[str], model: Any, options: Mapping[str, Mapping[s
     for name in names:
         base, _, part = name.partition("/")
         short, _, mode = base.partition(":")
-        if (mode or part) and short != "heta":
+        if (mode or part) and short not in _HETAS:
             raise ValueError(f"{name!r} is no row of a benchmark: {short} has no modes or parts.")
-        if mode and mode not in CURVATURE_MODES:
-            raise ValueError(f"{name!r}: there is no curvature mode {mode!r}, only {', '.join(CURVATURE_MODES)}.")
         if base not in found:
-            found[base] = _group(short, mode, model, options.get(short, {}), seed)
-        label, scores = _row(name, found[base].label, part)
+            found[base] = _group(name, short, mode, model, options.get(short, {}), seed)
+        label, scores = _row(name, found[base], part)
         if label in labels:
             raise ValueError(f"{name!r} is there twice.")
         labels.add(label)
@@ -96,35 +95,106 @@ def row_groups(names: Sequence[str], model: Any, options: Mapping[str, Mapping[s
 def is_label(text: str) -> bool:
     """Whether tables may name a row so."""
     base, _, part = text.partition(": ")
-    heta = METHODS["heta"].title
-    hetas = {heta, *(_label("heta", mode) for mode in CURVATURE_MODES)}
-    if part:
-        known = part in [name for name, _ in _OF_TERMS.values()] or re.fullmatch(r"beta [\d.e-]+", part) is not None
-        return base in hetas and known
-    return base in hetas or base == RANDOM or base in [method.title for method in METHODS.values()]
+    if part and part not in [name for name, _ in _PARTS.values()] and re.fullmatch(r"beta [\d.e-]+", part) is None:
+        return False
+    for short in _HETAS:
+        title, _, inner = base.partition(" (")
+        if title == METHODS[short].title:
+            return not inner or (inner.endswith(")") and _is_mode(inner[:-1].replace(", ", "+")))
+    return not part and (base == RANDOM or base in [method.title for method in METHODS.values()])
 
 
-def _group(short: str, mode: str, model: Any, options: Mapping[str, Any], seed: int) -> RowGroup:
+def _is_mode(mode: str) -> bool:
+    try:
+        _options("", mode)
+    except ValueError:
+        return False
+    return True
+
+
+def _group(name: str, short: str, mode: str, model: Any, options: Mapping[str, Any], seed: int) -> RowGroup:
     if short == RANDOM:
         return RowGroup(RANDOM, None, {})
+    chosen = _options(name, mode) if mode else {}
     (method,) = named_methods([short], model).values()
     draws = getattr(method, "draws", None)  # Captum's methods do not say; they draw from torch's global state
     seeded = {"seed": seed} if draws is not None and draws() else {}
-    return RowGroup(_label(short, mode), method, seeded | ({"curvature": mode} if mode else {}) | dict(options))
+    return RowGroup(_label(short, mode), method, seeded | dict(options) | chosen)
+
+
+def _options(name: str, mode: str) -> dict[str, Any]:
+    """The options of HETA that a row names, such as "fisher+flow=contribution".
+
+    Raises:
+        ValueError: if they are none.
+    """
+    known = {field.name for field in fields(HETAOptions)}
+    found: dict[str, Any] = {}
+    for item in mode.split("+"):
+        key, _, value = item.rpartition("=")
+        key = key or "curvature"
+        if key == "curvature" and value not in CURVATURE_MODES:
+            raise ValueError(f"{name!r}: there is no curvature mode {value!r}, only {', '.join(CURVATURE_MODES)}.")
+        if key not in known:
+            raise ValueError(f"{name!r}: HETA has no option {key!r}; it has {', '.join(sorted(known))}.")
+        if key in found:
+            raise ValueError(f"{name!r} has {key} twice.")
+        found[key] = _read(value)
+    try:
+        HETAOptions(**found)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{name!r}: {error}") from None
+    return found
+
+
+def _read(value: str) -> Any:
+    """A number where it is one."""
+    for kind in (int, float):
+        try:
+            return kind(value)
+        except ValueError:
+            continue
+    return value
 
 
 def _label(short: str, mode: str) -> str:
-    return f"{METHODS[short].title} ({mode})" if mode else METHODS[short].title
+    return f"{METHODS[short].title} ({mode.replace('+', ', ')})" if mode else METHODS[short].title
 
 
-def _row(name: str, label: str, part: str) -> "tuple[str, Scores]":
+def _row(name: str, group: RowGroup, part: str) -> "tuple[str, Scores]":
+    label = group.label
     if not part:
         return label, lambda result: result.seq_attr
-    if part in _OF_TERMS:
-        text, of_terms = _OF_TERMS[part]
-        return f"{label}: {text}", lambda result: of_terms(result.terms)[0]
+    if part in _PARTS:
+        text, kept = _PARTS[part]
+        return f"{label}: {text}", lambda result: _of_terms(result.terms, kept, _multiplies(group))[0]
     beta = _beta(name, part)
-    return f"{label}: beta {beta:g}", lambda result: result.terms.combine(beta, 1 - beta)[0]
+    if _multiplies(group):
+        raise ValueError(f"{name!r}: a product has no weights.")
+    return f"{label}: beta {beta:g}", lambda result: _weighed(result.terms, beta)[0]
+
+
+def _weighed(terms: Any, beta: float) -> "Tensor":
+    from captum_heta.terms.fusion import weighted_sum
+
+    gate, curvature, information = terms
+    return weighted_sum(gate, curvature, information, beta, 1 - beta)
+
+
+def _multiplies(group: RowGroup) -> bool:
+    options = group.method.options_type(**group.options)
+    return options.fusion == "product"
+
+
+def _of_terms(terms: Any, kept: Sequence[int], multiplies: bool) -> "Tensor":
+    """What some of HETA's terms make, (K, F), equally weighed: their product, or in a sum what remains of Eq. 5."""
+    parts = [terms[i].clamp(min=0) for i in kept]
+    if kept == (1, 2) and not multiplies:
+        return parts[0] + parts[1]
+    found = parts[0]
+    for part in parts[1:]:
+        found = found * part
+    return found
 
 
 def _beta(name: str, part: str) -> float:
@@ -134,7 +204,7 @@ def _beta(name: str, part: str) -> float:
     except ValueError:
         beta = -1.0
     if key != "beta" or not 0 <= beta <= 1:
-        raise ValueError(f"{name!r}: the part must be one of {', '.join(_OF_TERMS)} or beta=B with B from 0 to 1.")
+        raise ValueError(f"{name!r}: the part must be one of {', '.join(_PARTS)} or beta=B with B from 0 to 1.")
     return beta
 
 
@@ -150,19 +220,31 @@ class Preset(NamedTuple):
     metrics: tuple[str, ...]
 
 
+_CONTROLS = (*("gradient_norm", "ig", "gxa", "ablation", "rollout", "attention", "normxlogit"), RANDOM)
 _COMPARED = (
-    *("heta", "heta:fisher", "ig", "gxa", "ablation", "rollout", "attention", "normxlogit", "tdd", "progressive"),
-    *("reagent", "contextcite", "peering", RANDOM),
+    *("targeted", "heta", "heta:fisher", "gradient_norm", "ig", "gxa", "ablation", "rollout", "attention"),
+    *("normxlogit", "tdd", "progressive", "reagent", "contextcite", "peering", RANDOM),
 )
-_PARTS = ("no-gate", "no-curvature", "no-information", "gate", "curvature", "information")
 
-# each mode, and each term of the first; every other method as it is
+# the targeted form and the paper's in each mode, and each term of the first of these; every other method as it is
 _ALIGNED = (
-    *("heta:exact", "heta:exact/gate", "heta:exact/curvature", "heta:exact/information"),
-    *(f"heta:{mode}" for mode in CURVATURE_MODES if mode not in ("auto", "exact")),
-    *(name for name in METHODS if name != "heta"),
+    *("targeted", "heta:exact", "heta:exact/gate", "heta:exact/curvature", "heta:exact/information"),
+    *(f"heta:{mode}" for mode in CURVATURE_MODES if mode not in ("auto", "exact", "gradient")),
+    *(name for name in METHODS if name not in _HETAS),
     RANDOM,
 )
+
+# each of the three changes alone, and two of them; the terms alone and by two; what the curvature adds to a gradient
+_TARGETED = (
+    "targeted",
+    *("heta:fisher", "heta:fisher+flow=contribution", "heta:fisher+information=target", "heta:fisher+fusion=product"),
+    *("heta:fisher+flow=contribution+information=target", "heta:fisher+flow=contribution+fusion=product"),
+    *("heta:fisher+information=target+fusion=product", "heta:fisher+beta=balanced"),
+    *(f"targeted/{part}" for part in _PARTS),
+    *("targeted:gradient", "targeted:baselines=vocabulary"),
+    *("gradient_norm", "ablation", RANDOM),
+)
+_RANKED = ("ap", "ap_passage", "top1", "top1_passage", "recall5", "dsa", "f1")
 
 # the tables of the paper (Pramanik et al. 2026), and which method finds the evidence
 PRESETS = {
@@ -177,6 +259,11 @@ PRESETS = {
     "beta-gamma": Preset(
         tuple(f"heta/beta={beta / 10:g}" for beta in range(0, 11)), ("pi_soft_nc", "pi_soft_ns", "dsa", "f1")
     ),
-    "alignment": Preset(_ALIGNED, ("dsa", "f1", "top1")),
+    "alignment": Preset(_ALIGNED, ("dsa", "f1", "top1", "ap")),
+    # the targeted form: where it finds the evidence, and what of it does
+    "targeted": Preset(_TARGETED, _RANKED),
+    "controls": Preset(("targeted", "heta:fisher", *_CONTROLS), (*_RANKED, "insertion", "deletion", "loo")),
 }
-DEFAULT = Preset(("heta", "ig", "gxa", "ablation", "rollout", RANDOM), ("pi_soft_nc", "pi_soft_ns", "dsa", "f1"))
+DEFAULT = Preset(
+    ("targeted", "heta", "ig", "gxa", "ablation", "rollout", RANDOM), ("pi_soft_nc", "pi_soft_ns", "dsa", "f1")
+)

@@ -26,7 +26,7 @@ from captum_heta.terms.curvature import curvature
 from captum_heta.terms.curvature.estimators import draw_probes, exact_block_norms
 from captum_heta.terms.curvature.function import Varying
 from captum_heta.terms.curvature.operators import hessian
-from captum_heta.terms.information import information
+from captum_heta.terms.information import Masking, information
 from captum_heta.testing import reference
 from captum_heta.testing.architectures import SHAPES, shaped_model
 
@@ -207,7 +207,7 @@ class Bench:
                 spent = self.time(lambda mode=mode: self.curvature(trace, mode))
                 rows.append(Row(f"curvature: {mode}", spent, True, naive_exact / spent, "naive exact"))
             masked, copies = torch.zeros_like(trace.embeds), Batch(self.lm.batch_size(self.tokens, 1))
-            spent = self.time(lambda: information(trace, self.features, masked, copies))
+            spent = self.time(lambda: information(trace, self.features, Masking(masked, copies)))
             rows.append(Row("information", spent, True, naive_information / spent, "naive information"))
             rate, best = self.arithmetic_rate(trace)
         captum = self.captum()

@@ -19,9 +19,9 @@ from captum_heta.cli.arguments import (
     check_model_options,
     listed,
 )
+from captum_heta.cli.data import EMBEDDED, HELP, made, places, stored
 from captum_heta.cli.files import check_folder
 from captum_heta.cli.messages import print_note, reported_errors, terminal
-from captum_heta.datasets import DATASETS, Example, read
 from captum_heta.visualization.signs import visible
 
 if TYPE_CHECKING:
@@ -30,17 +30,10 @@ if TYPE_CHECKING:
     from captum_heta.benchmark.report import Report
     from captum_heta.benchmark.runner import Benchmark
 
-EMBEDDED = "embedded"
-
 
 def benchmark(
     out: Annotated[Path, typer.Option(help="The folder of the results; run again with it to go on.")],
-    data: Annotated[
-        str,
-        typer.Option(
-            help=f"The data sets, each NAME=PATH, separated by commas; names: {', '.join(DATASETS)}; or {EMBEDDED}."
-        ),
-    ] = EMBEDDED,
+    data: Annotated[str, typer.Option(help=HELP)] = EMBEDDED,
     preset: Annotated[
         str | None, typer.Option(help=f"Methods and metrics of a whole table: {', '.join(PRESETS)}.")
     ] = None,
@@ -100,8 +93,10 @@ def benchmark(
         from captum_heta.provenance import versions
 
         row_groups(rows, load_model()[0], given, seed)  # what is wrong with names and options, said on any model
-        found = _data(data, limit, seed, download)
+        asked = places(data)
+        found = stored(asked, limit, seed, download)
         loaded, tokenizer = load(model, dtype, device_map, local, bos, device)
+        found |= made(asked, limit, seed, loaded, tokenizer)
         settings = Settings(
             model=f"{model or 'captum_heta.demo'}, {loaded.num_parameters():,} parameters",
             dtype=str(loaded.dtype).removeprefix("torch."),
@@ -194,29 +189,6 @@ def _most(model: Any, max_tokens: int | None) -> int | None:
             "give no more, or leave it out."
         )
     return lm.max_positions if max_tokens is None else max_tokens
-
-
-def _data(text: str, limit: int, seed: int, download: bool) -> dict[str, list[Example]]:
-    places = [part.partition("=")[::2] for part in listed("--data", text)]
-    for i, (name, source) in enumerate(places):  # all of them before any is read
-        if name != EMBEDDED and name not in DATASETS:
-            raise ValueError(f"--data: there is no data set {name!r}; there are {', '.join([*DATASETS, EMBEDDED])}.")
-        if name == EMBEDDED and source:
-            raise ValueError(f"--data: {EMBEDDED} comes with the package and has no path, got {source!r}.")
-        if name != EMBEDDED and not source:
-            raise ValueError(f"--data {name} needs its file or its id on the hub: {name}=PATH.")
-        if name in [other for other, _ in places[:i]]:
-            raise ValueError(f"--data has {name!r} twice: results are kept by its name.")
-    from captum_heta.benchmark.runner import chosen
-    from captum_heta.demo import examples
-
-    found = {}
-    for name, source in places:
-        items = examples(limit, seed) if name == EMBEDDED else read(name, source, download=download)
-        found[name] = chosen(list(items), limit, seed)
-        if not found[name]:
-            raise ValueError(f"--data {name}={source} has no examples.")
-    return found
 
 
 def _options(text: str) -> dict[str, dict[str, Any]]:

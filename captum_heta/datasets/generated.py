@@ -17,7 +17,7 @@ GENERATED: dict[str, Callable[..., list[Example]]] = {
     "variables": build_variables,
 }
 
-_LONG = ("needles", "variables")
+LONG = ("needles", "variables")  # those whose prompts have a length
 
 
 def generate(
@@ -39,8 +39,8 @@ def generate(
     """
     if name not in GENERATED:
         raise ValueError(f"name must be one of {', '.join(GENERATED)}, got {name!r}.")
-    if name in _LONG:
+    if name in LONG:
         options["length"] = LENGTH if length is None else length
     elif length is not None:
-        raise ValueError(f"{name} has no length: leave it out, got {length!r}. Only {' and '.join(_LONG)} have one.")
+        raise ValueError(f"{name} has no length: leave it out, got {length!r}. Only {' and '.join(LONG)} have one.")
     return GENERATED[name](n, seed, model=model, tokenizer=tokenizer, **options)

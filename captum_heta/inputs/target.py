@@ -64,6 +64,36 @@ def chosen_outputs(
     return generated_answer(prompt, lm, gen_args)
 
 
+def contrasted(contrast: Any, outputs: Tensor, prompt: LocatedInput, lm: LanguageModel | None) -> tuple[Tensor, Tensor]:
+    """Two answers as far as they can be compared: the explained token ids and the others, (K,) each, on the CPU.
+
+    After the first token in which they differ the answers go on from different texts, so that two texts are cut there:
+    " Madrid" and " Rome" may be compared as " Mad" and " Rome".
+
+    Args:
+        contrast: text, or token ids (K,), as many as the outputs and not cut.
+        outputs: (K,), the explained answer.
+        prompt: what they follow.
+        lm: the model; None to take a text as it is.
+
+    Raises:
+        TypeError: as `target_ids`.
+        ValueError: as `target_ids`, and if one answer is the beginning of the other.
+    """
+    others = target_ids(contrast, prompt, lm)
+    if not isinstance(contrast, str):
+        return outputs, others
+    most = min(len(others), len(outputs))
+    differ = (others[:most] != outputs[:most].cpu()).nonzero()
+    if len(differ) == 0:
+        raise ValueError(
+            f"The contrast {contrast!r} and the target begin with the same {most} token(s), which is all of one of "
+            "them: there is no difference to explain. Take an answer that differs."
+        )
+    end = int(differ[0]) + 1
+    return outputs[:end], others[:end]
+
+
 def next_token(prompt: LocatedInput, lm: LanguageModel) -> Tensor:
     """The model's likeliest next token, (1,), on the CPU."""
     check_length(lm, len(prompt.ids))

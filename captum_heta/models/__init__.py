@@ -6,6 +6,7 @@ from captum_heta.models.generation import GREEDY, generated, greedy, without_end
 from captum_heta.models.language_model import LanguageModel
 from captum_heta.models.memory import MEMORY_VARIABLE, Batch
 from captum_heta.models.records import record_of
+from captum_heta.models.residual import Residual
 from captum_heta.models.seeds import seeded
 from captum_heta.models.stages import Stage
 from captum_heta.models.trace import AttentionLayer, Trace, trace_of
@@ -17,6 +18,7 @@ __all__ = [
     "Batch",
     "CausalLM",
     "LanguageModel",
+    "Residual",
     "Stage",
     "Trace",
     "answered",

@@ -16,6 +16,7 @@ from captum_heta.models.cache import prefix_cache
 from captum_heta.models.calls import Call, after, attention_weights, before, recorded
 from captum_heta.models.families import decoder_layers
 from captum_heta.models.language_model import LanguageModel
+from captum_heta.models.residual import Form, residual_forms
 from captum_heta.models.selfcheck import UnfitModelError, in_a_pass
 
 # Called with the states of two texts and where they are.
@@ -69,6 +70,19 @@ class AttentionFindings:
             TypeError: if the model's values cannot be read from a cache either.
         """
         return self.lm.findings.answer("prefix", self._reuses_prefix)
+
+    @property
+    def residual_forms(self) -> list[Form]:
+        """How each layer adds what its attention gathers to the residual stream.
+
+        Raises:
+            TypeError: naming the layers that add it in a way that is not known.
+        """
+        return self.lm.findings.answer("residual", self._residual_forms)
+
+    @in_a_pass
+    def _residual_forms(self) -> list[Form]:
+        return residual_forms(self.lm, self.modules, self.ids)
 
     @in_a_pass
     def _chosen(self) -> dict[int, int]:

@@ -13,6 +13,8 @@ from captum_heta.models.names import ArgumentNames, kept
 from captum_heta.models.records import Record, record_of
 from captum_heta.models.rope import Lengths, keep_frequencies
 
+_TOKENS = 8192  # of the vocabulary at a time
+
 
 class HuggingFaceModel:
     """A model of transformers that is not an encoder-decoder; with or without attention.
@@ -116,6 +118,12 @@ class HuggingFaceModel:
         """Embeddings of token ids, shape of ``ids`` plus d."""
         with torch.no_grad():
             return self.model.get_input_embeddings()(ids)
+
+    def mean_embedding(self) -> Tensor:
+        """The mean of all tokens' embeddings, (d,), float32 or better."""
+        pieces = torch.arange(self.vocab_size, device=self.device).split(_TOKENS)
+        precise = torch.promote_types(self.dtype, torch.float32)
+        return torch.stack([self.embed(ids).sum(0, dtype=precise) for ids in pieces]).sum(0) / self.vocab_size
 
     def run(self, keep: int | Tensor | None = None, cache: Cache | None = None, **given: Any) -> Tensor:
         """The logits (B, S, V) of one pass, or (B, C) of a classifier, as the model gives them.

@@ -31,6 +31,17 @@ class LanguageModel(HuggingFaceModel):
         """What passes of the model itself say of it; call within `evaluating` or `CausalLM.ready`."""
         return Findings(self)
 
+    @cached_property
+    def first_ids(self) -> frozenset[int]:
+        """The ids of the tokens that begin a text, by the model's configuration."""
+        configs = (
+            self.model.config,
+            self.model.config.get_text_config(),
+            getattr(self.model, "generation_config", None),
+        )
+        found = [getattr(config, "bos_token_id", None) for config in configs]
+        return frozenset(i for one in found for i in (one if isinstance(one, list | tuple) else [one]) if i is not None)
+
     @contextmanager
     def evaluating(self) -> Iterator[None]:
         """Within this context the model predicts in eval mode and without gradients; afterwards it is as it was.

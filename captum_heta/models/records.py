@@ -54,11 +54,13 @@ class Record:
         lock: re-entrant; who changes the model, or runs it while others might, holds it.
         changes: of the model.
         findings: of `captum_heta.models.selfcheck`, by what they depend on.
+        said: warnings that were given, by a word for each.
     """
 
     lock: Any = field(default_factory=threading.RLock)
     changes: Changes = field(default_factory=Changes)
     findings: dict[Any, Any] = field(default_factory=dict)
+    said: set[str] = field(default_factory=set)
 
     @contextmanager
     def restored(self, model: nn.Module) -> Iterator[None]:

@@ -13,6 +13,7 @@ from captum_heta.models.cache import prefix_cache
 from captum_heta.models.calls import Call, attention_weights, recorded
 from captum_heta.models.causal_lm import CausalLM
 from captum_heta.models.families import head_weights
+from captum_heta.models.residual import Form, Residual
 from captum_heta.models.stages import Stage
 
 
@@ -32,20 +33,37 @@ class AttentionLayer:
             (H, queries, keys up to the last query).
         values: V^lh, (key-value heads, T, head size), as the module used them.
         projection: W_O, the module that mixes the heads.
+        residual: the residual stream around it, if it was asked for.
     """
 
     weights: Callable[[], Iterator[tuple[int, Tensor]]]
     values: Tensor
     projection: nn.Module
+    residual: Residual | None = None
 
-    def value_norms(self) -> Tensor:
-        """norm1(V_i^lh W_O^lh), (H, T): how much head h would carry away from position i."""
+    def mixers(self) -> Tensor:
+        """W_O^lh of each head, (H, head size, d), in float32 or better.
+
+        Raises:
+            ValueError: if its heads cannot share those of the values evenly.
+        """
         mixers = head_weights(self.projection, self.values.shape[-1], like=self.values)
-        shared, rest = divmod(len(mixers), len(self.values))  # query heads per key-value head
-        if rest:
+        if len(mixers) % len(self.values):
             raise ValueError(
                 f"{len(mixers)} heads of the output projection cannot share {len(self.values)} heads of values evenly."
             )
+        return mixers
+
+    def bias(self) -> Tensor:
+        """What the projection makes of nothing, (d,)."""
+        mixed = self.mixers()
+        nothing = self.values.new_zeros(1, 1, mixed.shape[0] * mixed.shape[1])
+        return self.projection(nothing)[0, 0].detach()
+
+    def value_norms(self) -> Tensor:
+        """norm1(V_i^lh W_O^lh), (H, T): how much head h would carry away from position i."""
+        mixers = self.mixers()
+        shared = len(mixers) // len(self.values)  # query heads per key-value head
         values = self.values.to(mixers.device, mixers.dtype)
         # head by head: (T, d) at a time, not (H, T, d)
         return torch.stack([(values[h // shared] @ mixer).abs().sum(-1) for h, mixer in enumerate(mixers)])
@@ -160,6 +178,7 @@ def trace_of(
     *,
     position_ids: Tensor | None = None,
     per_layer: Tensor | None = None,
+    residuals: bool = False,
 ) -> Trace:
     """Run the whole sequence once and keep what the terms of HETA read from it. Call within `CausalLM.ready`.
 
@@ -169,11 +188,20 @@ def trace_of(
         n_outputs: K, the number of outputs; they are predicted at the last K positions.
         position_ids: (T,), if they are not 0 to T - 1.
         per_layer: what `LanguageModel.per_layer` gives for the token ids.
+        residuals: keep the residual stream around each layer's attention too.
+
+    Raises:
+        TypeError: for ``residuals``, if the model's is not known; says why.
     """
+    forms = lm.attention.residual_forms if residuals else []
+    entered = {("layer", index): lm.layer(index) for index, form in enumerate(forms) if not form.of_given}
     modules = lm.attention.modules
     cache = DynamicCache()  # without a config: sliding-window layers keep every value too
     log_probs, starts = [], []
-    with recorded({index: module for index, (module, _) in modules.items()}) as calls:
+    with (
+        recorded({index: module for index, (module, _) in modules.items()}) as calls,
+        recorded(entered) as streams,
+    ):
         for start, stop in lm.pieces(len(embeds)):
             starts.append(start)
             predicted = min(stop - start, stop - (len(embeds) - n_outputs))
@@ -193,10 +221,17 @@ def trace_of(
             partial(_weights, lm, index, list(zip(starts, calls[index], strict=True)), past),
             past[index].values[0],
             projection,
+            _residual(lm, index, forms[index], streams.get(("layer", index), calls[index])) if residuals else None,
         )
         for index, (_, projection) in modules.items()
     ]
     return Trace(lm, embeds, torch.cat(log_probs), layers, past, position_ids, per_layer)
+
+
+def _residual(lm: CausalLM, index: int, form: Form, calls: list[Call]) -> Residual:
+    """The residual stream of a layer, from what was given to it or to its attention."""
+    norm = None if form.norm is None else lm.layer(index).get_submodule(form.norm)
+    return Residual(torch.cat([call.hidden_states[0] for call in calls]), form.kept, form.scale, norm)
 
 
 def _weights(

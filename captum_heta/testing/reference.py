@@ -19,9 +19,10 @@ def all_logits(model: Any, embeds: Tensor) -> Tensor:
         return model(inputs_embeds=embeds[None], use_cache=False).logits[0]
 
 
-def log_prob(model: Any, embeds: Tensor, target: int) -> Tensor:
-    """f(X) = log P(target | X), X (n, d)."""
-    return all_logits(model, embeds)[-1].log_softmax(-1)[target]
+def log_prob(model: Any, embeds: Tensor, target: int, contrast: int | None = None) -> Tensor:
+    """f(X) = log P(target | X), X (n, d); with a contrast, less log P(contrast | X)."""
+    log_probs = all_logits(model, embeds)[-1].log_softmax(-1)
+    return log_probs[target] if contrast is None else log_probs[target] - log_probs[contrast]
 
 
 def dense_hessian_entering(model: Any, layer: nn.Module, embeds: Tensor, target: int) -> Tensor:
@@ -51,9 +52,21 @@ def dense_hessian_entering(model: Any, layer: nn.Module, embeds: Tensor, target:
     return torch.autograd.functional.hessian(from_layer, seen[0][0].detach(), vectorize=True)
 
 
-def dense_hessian(model: Any, embeds: Tensor, target: int) -> Tensor:
+def dense_hessian(model: Any, embeds: Tensor, target: int, contrast: int | None = None) -> Tensor:
     """H, (n, d, n, d)."""
-    return torch.autograd.functional.hessian(lambda x: log_prob(model, x, target), embeds, vectorize=True)
+    return torch.autograd.functional.hessian(lambda x: log_prob(model, x, target, contrast), embeds, vectorize=True)
+
+
+def dense_choice(model: Any, embeds: Tensor, target: int, contrast: int) -> Tensor:
+    """The Fisher matrix of the choice between two tokens, by its definition: E over the choice of score score^T."""
+    log_probs = all_logits(model, embeds)[-1].log_softmax(-1)
+    either = torch.stack([log_probs[target], log_probs[contrast]])
+
+    def choice(x: Tensor) -> Tensor:
+        return torch.stack([log_prob(model, x, target), log_prob(model, x, contrast)]).log_softmax(-1)
+
+    scores = torch.autograd.functional.jacobian(choice, embeds)
+    return torch.einsum("c,cid,cje->idje", either.softmax(-1), scores, scores)
 
 
 def dense_fisher(model: Any, embeds: Tensor) -> Tensor:
@@ -88,6 +101,41 @@ def naive_curvature(model: Any, embeds: Tensor, target: int, groups: Sequence[Se
             norms.append((keep * product).abs().sum())
         scores.append(torch.stack(norms).mean())
     return torch.stack(scores)
+
+
+@torch.no_grad()
+def naive_falls(
+    model: Any,
+    embeds: Tensor,
+    outputs: Sequence[int],
+    groups: Sequence[Sequence[int]],
+    masked: Tensor,
+    contrast: Sequence[int] | None = None,
+) -> Tensor:
+    """D with its sign, f(X) - f(X with a group masked), by one pass of its own for every feature and output, (K, F)."""
+    count = len(outputs)
+    rows = []
+    for k, output in enumerate(outputs):
+        seen = len(embeds) - count + k + 1  # what the model has read when it predicts this output
+        other = None if contrast is None else contrast[k]
+        original = log_prob(model, embeds[:seen], output, other)
+        falls = []
+        for group in groups:
+            x = embeds.clone()
+            for token in group:
+                x[token] = masked[token]
+            falls.append(original - log_prob(model, x[:seen], output, other))
+        rows.append(torch.stack(falls))
+    return torch.stack(rows)
+
+
+def naive_squared_gradient(
+    model: Any, embeds: Tensor, target: int, groups: Sequence[Sequence[int]], contrast: int | None = None
+) -> Tensor:
+    """norm2(P_i d f / d X)^2, (F,)."""
+    x = embeds.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(log_prob(model, x, target, contrast), x)
+    return torch.stack([gradient[list(group)].square().sum() for group in groups])
 
 
 @torch.no_grad()
@@ -138,3 +186,33 @@ def naive_semantic_flow(layers: Sequence[AttentionLayer], target: int, mixers: S
                 passed[position] += phi / heads
         rho = [(kept + came) / 2 for kept, came in zip(rho, passed, strict=True)]
     return torch.tensor(flow, dtype=torch.float64) / sum(flow)
+
+
+def naive_contribution_flow(
+    streams: Sequence[Tensor], sums: Sequence[Tensor], parts: Sequence[Tensor], target: int
+) -> Tensor:
+    """G by a loop over layers, queries, heads and keys, (T,).
+
+    Args:
+        streams: x of each layer, (T, d), the first layer first; times its factor.
+        sums: y, the stream after its attention, (T, d).
+        parts: what each token adds to each sum by each head, (H, T, T, d).
+        target: the target position.
+    """
+    length = len(streams[0])
+    rho = [1.0 if position == target else 0.0 for position in range(length)]
+    for stream, total, added in reversed(list(zip(streams, sums, parts, strict=True))):
+
+        def proximity(part: Tensor, y: Tensor) -> float:
+            return max(0.0, (y.abs().sum() - (y - part).abs().sum()).item())
+
+        below = [0.0] * length
+        for t in range(length):
+            edges = [sum(proximity(head[t, i], total[t]) for head in added) for i in range(length)]
+            kept = proximity(stream[t], total[t])
+            z = sum(edges) + kept
+            for i in range(length):
+                below[i] += rho[t] * edges[i] / z
+            below[t] += rho[t] * kept / z
+        rho = below
+    return torch.tensor(rho, dtype=torch.float64)

@@ -22,8 +22,9 @@ from captum_heta.provenance import versions
 
 ROWS, METRICS = PRESETS["alignment"]
 # each row of HETA, and of the other methods two
-QUICK = [name for name in ROWS if name.partition(":")[0] in ("heta", "ig", "normxlogit", "random")]
+QUICK = [name for name in ROWS if name.partition(":")[0] in ("targeted", "heta", "ig", "normxlogit", "random")]
 LABELS = [
+    "Targeted HETA",
     "HETA (exact)",
     "HETA (exact): gate alone",
     "HETA (exact): curvature alone",
@@ -56,9 +57,12 @@ def found(demo, tmp_path_factory):
 
 def test_every_method_is_in_the_table(demo):
     labels = [label for group in row_groups(ROWS, demo[0], {}, 0) for label in group.rows]
-    assert labels[: labels.index("HETA (fisher)") + 1] == LABELS[:7]
-    assert labels[7:] == [*(method.title for name, method in METHODS.items() if name != "heta"), "random"]
-    assert METRICS == ("dsa", "f1", "top1")
+    assert labels[: labels.index("HETA (fisher)") + 1] == LABELS[:8]
+    assert labels[8:] == [
+        *(method.title for name, method in METHODS.items() if name not in ("heta", "targeted")),
+        "random",
+    ]
+    assert METRICS == ("dsa", "f1", "top1", "ap")
 
 
 def test_every_row_has_its_numbers_and_its_time(found):
@@ -115,7 +119,10 @@ def test_the_command_writes_the_table(tmp_path):
     )
     assert result.exit_code == 0, result.output
     page = (tmp_path / "report.md").read_text(encoding="utf-8")
-    assert "| method | DSA \N{UPWARDS ARROW} | F1 \N{UPWARDS ARROW} | top-1 \N{UPWARDS ARROW} | seconds |" in page
+    assert (
+        "| method | DSA \N{UPWARDS ARROW} | F1 \N{UPWARDS ARROW} | top-1 \N{UPWARDS ARROW} | AP \N{UPWARDS ARROW} | seconds |"
+        in page
+    )
     for name in ("HETA (fisher)", "NormXLogit", "Attention Rollout"):
         assert any(row.startswith(f"| {name} |") and not row.endswith("|  |") for row in page.splitlines())
     for name in ("HETA (fisher): gate alone", "random"):

@@ -3,7 +3,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from captum_heta.attr import HETATerms
+from captum_heta.attr import HETATerms, TargetedTerms
 from captum_heta.benchmark.metrics import check_metrics
 from captum_heta.benchmark.rows import DEFAULT, PRESETS, RANDOM, is_label, row_groups
 from captum_heta.methods import METHODS
@@ -26,6 +26,34 @@ def test_rows_of_one_attribution_share_it(demo):
     assert found[1].options == {"seed": 5, "n_samples": 3, "curvature": "fisher"}
     assert found[2].options == {}
     assert found[3].method is None
+
+
+def test_rows_have_options_of_heta(demo):
+    names = [
+        "targeted:gradient",
+        "heta:fisher+flow=contribution",
+        "heta:beta=balanced",
+        "heta:rank=8+fusion=product/gate",
+    ]
+    found = row_groups(names, demo[0], {"heta": {"rank": 16, "n_samples": 3}}, seed=5)
+    assert [list(group.rows) for group in found] == [
+        ["Targeted HETA (gradient)"],
+        ["HETA (fisher, flow=contribution)"],
+        ["HETA (beta=balanced)"],
+        ["HETA (rank=8, fusion=product): gate alone"],
+    ]
+    assert all(is_label(label) for group in found for label in group.rows)
+    assert found[0].options == {"seed": 5, "curvature": "gradient"}
+    # a row's own options win over those of its method
+    assert found[3].options == {"seed": 5, "n_samples": 3, "rank": 8, "fusion": "product"}
+
+
+def test_parts_of_the_targeted_form_are_products(demo):
+    terms = TargetedTerms(M, S, torch.tensor([[4.0, -3.0]]))  # what speaks against the target counts as nothing
+    for part, expected in {"no-gate": [4.0, 0.0], "no-information": [0.5, 1.0], "information": [4.0, 0.0]}.items():
+        (group,) = row_groups([f"targeted/{part}"], demo[0], {}, 0)
+        (scores,) = group.rows.values()
+        assert scores(SimpleNamespace(terms=terms)).tolist() == expected
 
 
 @pytest.mark.parametrize(
@@ -54,11 +82,16 @@ def test_a_part_of_heta_is_made_of_its_terms(demo, name, expected):
         (["hetta"], {}, "There is no method 'hetta'"),
         (["ig:exact"], {}, "'ig:exact' is no row of a benchmark: ig has no modes or parts"),
         (["heta:fast"], {}, "'heta:fast': there is no curvature mode 'fast', only auto, exact"),
+        (["ig:flow=attention"], {}, "'ig:flow=attention' is no row of a benchmark"),
+        (["heta:flow=river"], {}, "'heta:flow=river': flow must be one of attention, contribution, got 'river'"),
+        (["heta:flows=attention"], {}, "'heta:flows=attention': HETA has no option 'flows'; it has"),
+        (["heta:fisher+curvature=exact"], {}, "has curvature twice"),
+        (["targeted/beta=0.5"], {}, "'targeted/beta=0.5': a product has no weights"),
         (["heta/middle"], {}, "'heta/middle': the part must be one of no-gate"),
         (["heta/beta=2"], {}, "'heta/beta=2': the part must be"),
         (["heta/beta=x"], {}, "'heta/beta=x': the part must be"),
         (["heta", "heta"], {}, "'heta' is there twice"),
-        (["heta"], {"igg": {}}, "options are for 'igg', which is not among the methods heta, ig"),
+        (["heta"], {"igg": {}}, "options are for 'igg', which is not among the methods heta, targeted"),
     ],
 )
 def test_names_that_are_none_are_told(demo, names, options, told):

@@ -135,7 +135,9 @@ class TestEmbeddings:
         row = sweep.swept(kind, model_type)
         assert row.result == sweep.RIGHT, row.note
 
-    @pytest.mark.parametrize(("baselines", "form"), [(None, "zeros are"), ("mean", "the mean is")])
+    @pytest.mark.parametrize(
+        ("baselines", "form"), [(None, "zeros are"), ("mean", "a mean is"), ("vocabulary", "a mean is")]
+    )
     def test_masks_that_are_no_token_are_refused_where_ids_are_read(self, baselines, form):
         model = built("causal", "gemma4_text")
         told = f"Gemma4ForCausalLM read the token ids .* {form} no token.*baselines=<token id>"

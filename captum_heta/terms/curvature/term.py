@@ -27,6 +27,7 @@ def curvature(
     batch: Batch,
     progress: Callable[[int], object] = lambda done: None,
     joint: bool = False,
+    contrast: Sequence[int] | None = None,
 ) -> Tensor:
     """S[i] = E_r norm1(P_i H P_i r), H the Hessian of log P(target) (Pramanik et al. 2026, arXiv 2604.13258).
 
@@ -41,6 +42,7 @@ def curvature(
         batch: products in one backward pass.
         progress: called with the number of features done.
         joint: the Hessian of the sum of all outputs' log-probabilities, in one estimate.
+        contrast: K token ids that the targets are compared with: the Hessian of log P(target) - log P(contrast).
 
     Returns:
         (K, F), or (1, F) if ``joint``; float32 or better, non-negative.
@@ -54,7 +56,7 @@ def curvature(
     rows = []
     for outputs in together:
         row, counts = (trace.log_probs.new_zeros(len(features)) for _ in range(2))
-        for names, norms in _Estimate(trace, features, outputs, targets, options, batch).run():
+        for names, norms in _Estimate(trace, features, outputs, targets, contrast, options, batch).run():
             places = torch.tensor(names, device=row.device)
             progress(int((counts[places] == 0).sum()))  # windows overlap
             row = row.index_add(0, places, norms.to(row))
@@ -70,9 +72,11 @@ def curvature(
     return scores
 
 
-def effort(trace: Trace, features: Features, options: CurvatureOptions, outputs: range) -> tuple[str, int]:
+def effort(
+    trace: Trace, features: Features, options: CurvatureOptions, outputs: range, contrasted: bool = False
+) -> tuple[str, int]:
     """The mode that `curvature` really runs for some outputs together, and how many products or gradients it takes."""
-    return _Estimate(trace, features, outputs, (), options, Batch(1)).effort()
+    return _Estimate(trace, features, outputs, (), () if contrasted else None, options, Batch(1)).effort()
 
 
 @dataclass
@@ -83,6 +87,7 @@ class _Estimate:
     features: Features
     outputs: range
     targets: Sequence[int]
+    contrast: Sequence[int] | None
     options: CurvatureOptions
     batch: Batch
     generator: torch.Generator = field(init=False)
@@ -100,15 +105,18 @@ class _Estimate:
     def effort(self) -> tuple[str, int]:
         """The mode, and how many products, or gradients in "fisher"."""
         windows = len(self.features.windows(self.options.window, self.options.overlap))
-        count = {"fisher": self.options.rank, "low_rank": self.options.rank * windows}
+        count = {"fisher": self.options.rank, "low_rank": self.options.rank * windows, "gradient": 1}
+        if self.contrast is not None:
+            count |= dict.fromkeys(("fisher", "gauss_newton"), len(self.outputs))
         return self.mode, count.get(self.mode, len(self.features.by_first_token) * self.options.n_samples)
 
     def run(self) -> Estimates:
         return {
             "exact": self._exact,
             "low_rank": self._low_rank,
-            "gauss_newton": self._gauss_newton,
-            "fisher": self._fisher,
+            "gauss_newton": self._gauss_newton if self.contrast is None else self._choices,
+            "fisher": self._fisher if self.contrast is None else self._choices,
+            "gradient": self._gradient,
         }[self.mode]()
 
     def _exact(self) -> Estimates:
@@ -157,6 +165,46 @@ class _Estimate:
             factors = torch.cat(batch.run(signs, gradients))
         yield names, factored_block_norms(factors, roots.new_full((rank,), 1 / rank), blocks, probes)
 
+    def _choices(self) -> Estimates:
+        # Between two tokens the model chooses with P(a | a or b) = sigmoid(u), u = log P(a) - log P(b). The Fisher
+        # matrix of that choice, and its Gauss-Newton matrix too, is P(a | a or b) P(b | a or b) u' u'^T.
+        names = self.features.by_first_token
+        with torch.enable_grad():
+            function, x, blocks, probes = self._varied(names)
+            chain, last, batch = self._chain(function, x)
+            log_probs = last(chain.top)
+            transposed = jacobian_transposed(log_probs, chain.top)
+            factors = torch.cat(
+                batch.run(
+                    torch.arange(len(log_probs)),
+                    lambda rows: chain.pulled_back(transposed(self._roots(rows, log_probs))),
+                )
+            )
+        yield names, factored_block_norms(factors, factors.new_ones(len(factors)), blocks, probes)
+
+    def _roots(self, rows: Tensor, log_probs: Tensor) -> Tensor:
+        """(R, K, V): for some outputs, what to multiply the gradients with for a factor of `_choices` each."""
+        found = log_probs.new_zeros(len(rows), *log_probs.shape)
+        for root, row in zip(found, rows.tolist(), strict=True):
+            assert self.contrast is not None
+            target, other = self.targets[self.outputs[row]], self.contrast[self.outputs[row]]
+            u = (log_probs[row, target] - log_probs[row, other]).detach()
+            weight = (u.sigmoid() * (-u).sigmoid()).sqrt()
+            root[row, target] += weight
+            root[row, other] -= weight
+        return found
+
+    def _gradient(self) -> Estimates:
+        names = self.features.by_first_token
+        with torch.enable_grad():
+            function, x, blocks, _ = self._varied(names)
+            chain, last, _ = self._chain(function, x)
+            log_probs = last(chain.top)
+            (above,) = torch.autograd.grad(self._log_prob(log_probs), chain.top, materialize_grads=True)
+            gradient = chain.pulled_back(above[None])[0]
+        dtype = torch.promote_types(gradient.dtype, torch.float32)
+        yield names, blocks.to(dtype) @ gradient.to(dtype).square().sum(-1)
+
     def _hessian(self, function: Varying, x: Tensor) -> tuple[Operator, Batch]:
         """The Hessian of the outputs' log-probability, and how many of its products at once."""
         chain, last, batch = self._chain(function, x)
@@ -197,9 +245,11 @@ class _Estimate:
         return function, x, blocks, draw_probes(groups, self.options.n_samples, x.detach(), self.generator)
 
     def _log_prob(self, log_probs: Tensor) -> Tensor:
-        return sum(
-            (row[self.targets[k]] for row, k in zip(log_probs, self.outputs, strict=True)), log_probs.new_zeros(())
-        )
+        rows = list(zip(log_probs, self.outputs, strict=True))
+        total = sum((row[self.targets[k]] for row, k in rows), log_probs.new_zeros(()))
+        if self.contrast is None:
+            return total
+        return total - sum((row[self.contrast[k]] for row, k in rows), log_probs.new_zeros(()))
 
     def _products_exact(self) -> int:
         # each over the positions from the first token of its batch on

@@ -1,0 +1,85 @@
+"""The terms that HETA's scores are made of, by the names of what they are."""
+
+from typing import NamedTuple
+
+from torch import Tensor
+
+from captum_heta.options import HETAOptions
+from captum_heta.terms.fusion import balanced_sum, product, weighted_sum
+
+
+class HETATerms(NamedTuple):
+    """The three terms of Eq. 5, of one shape and in float32.
+
+    Attributes:
+        semantic_flow: M, the causal gate; sums to 1 over the context.
+        curvature: S, the second-order sensitivity of log P(target), per squared unit of the embeddings.
+        information: I, in nats.
+    """
+
+    semantic_flow: Tensor
+    curvature: Tensor
+    information: Tensor
+
+    def combine(self, beta: float, gamma: float) -> Tensor:
+        """Eq. 5: M (beta S + gamma I)."""
+        return weighted_sum(*self, beta, gamma)
+
+
+class TargetedTerms(NamedTuple):
+    """The three terms of `TargetedHETA`, of one shape and in float32.
+
+    Attributes:
+        contribution_flow: G, what attention really added on the way to the target; sums to 1 over the context.
+        curvature: S, the second-order sensitivity of log P(target), per squared unit of the embeddings.
+        target_information: D, by how many nats log P(target) falls without the feature. Negative where the feature
+            speaks against the target, which scores count as 0.
+    """
+
+    contribution_flow: Tensor
+    curvature: Tensor
+    target_information: Tensor
+
+
+class ContributionTerms(NamedTuple):
+    """Those with ``flow="contribution"`` alone: the first of `TargetedTerms`, the others of `HETATerms`."""
+
+    contribution_flow: Tensor
+    curvature: Tensor
+    information: Tensor
+
+
+class TargetTerms(NamedTuple):
+    """Those with ``information="target"`` alone: the last of `TargetedTerms`, the others of `HETATerms`."""
+
+    semantic_flow: Tensor
+    curvature: Tensor
+    target_information: Tensor
+
+
+Terms = HETATerms | TargetedTerms | ContributionTerms | TargetTerms
+
+TERMS: tuple[type[Terms], ...] = (HETATerms, TargetedTerms, ContributionTerms, TargetTerms)
+
+_OF_CHOICE: dict[tuple[str, str], type[Terms]] = {
+    ("attention", "kl"): HETATerms,
+    ("contribution", "target"): TargetedTerms,
+    ("contribution", "kl"): ContributionTerms,
+    ("attention", "target"): TargetTerms,
+}
+
+
+def terms_of(options: HETAOptions) -> type[Terms]:
+    """The terms that a choice of options has."""
+    return _OF_CHOICE[options.flow, options.information]
+
+
+def fused(terms: Terms, options: HETAOptions) -> Tensor:
+    """The score that the terms make."""
+    gate, curvature, information = terms
+    if options.fusion == "product":
+        return product(gate, curvature, information)
+    if isinstance(options.beta, str):
+        return balanced_sum(gate, curvature, information)
+    beta, gamma = (0.5 if weight is None else weight for weight in (options.beta, options.gamma))
+    return weighted_sum(gate, curvature, information, beta, gamma)

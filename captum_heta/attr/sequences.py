@@ -1,0 +1,144 @@
+"""What the methods that differentiate and mask share: a prompt and its outputs as one traced sequence."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from captum_heta.attr.base import Task
+from captum_heta.models import Batch, CausalLM, Trace, trace_of
+from captum_heta.prompts import baseline_embeddings, baseline_ids, check_predictions, targets
+from captum_heta.terms.curvature import check_gradients, check_second_derivatives
+from captum_heta.terms.information import Masking
+
+FIRST_DERIVATIVES = ("fisher", "gradient")
+
+
+@dataclass(frozen=True, eq=False)
+class TaskSequence:
+    """Neighbouring outputs of a task that the model all reads in one way, behind their prompt.
+
+    Attributes:
+        lm: the model, ready.
+        task: the task.
+        some: which of its outputs.
+        contrast: (K,) token ids for all outputs of the task, or None.
+    """
+
+    lm: CausalLM
+    task: Task
+    some: range
+    contrast: Tensor | None = None
+
+    @property
+    def outputs(self) -> Tensor:
+        """(K,), the outputs that are explained."""
+        return self.task.outputs[self.some.start : self.some.stop]
+
+    @property
+    def others(self) -> Tensor | None:
+        """(K,), what they are compared with."""
+        return None if self.contrast is None else self.contrast[self.some.start : self.some.stop]
+
+    @cached_property
+    def ids(self) -> Tensor:
+        """(T,), the prompt and all outputs but the last."""
+        return torch.cat([self.task.input_ids, self.task.outputs[: self.some.stop - 1]])
+
+    @cached_property
+    def embeds(self) -> Tensor:
+        """(T, d)."""
+        return self.lm.embed(self.ids)
+
+    def traced(self, residuals: bool = False) -> Trace:
+        """One pass over it, whose predictions are checked.
+
+        Raises:
+            RuntimeError: if they are no numbers.
+            ValueError: if an output, or what it is compared with, has the probability 0.
+        """
+        ids, positions = self.task.input_ids, self.task.position_ids
+        if positions is not None:
+            later = positions[-1] + torch.arange(1, len(self.ids) - len(ids) + 1, device=ids.device)
+            positions = torch.cat([positions, later])
+        trace = trace_of(
+            self.lm,
+            self.embeds,
+            len(self.outputs),
+            position_ids=positions,
+            per_layer=self.lm.per_layer(self.ids),
+            residuals=residuals,
+        )
+        check_predictions(self.lm, trace.log_probs, self.outputs)
+        if self.others is not None:
+            check_predictions(self.lm, trace.log_probs, self.others)
+        return trace
+
+    def masking(self, baselines: Any, batch: Batch, progress: Callable[[int], object]) -> Masking:
+        """What replaces the prompt's tokens."""
+        count = len(self.task.input_ids)
+        masked = self.embeds.clone()
+        masked[:count] = baseline_embeddings(self.lm, self.embeds[:count], baselines)
+        per_layer = self.lm.per_layer(self.ids)
+        if per_layer is not None:
+            replacing = self.lm.per_layer(baseline_ids(self.lm, self.embeds[:count], baselines))
+            assert replacing is not None
+            per_layer = torch.cat([replacing, per_layer[count:]])
+        return Masking(masked, batch, per_layer, progress)
+
+
+def sequences(lm: CausalLM, task: Task, contrast: Any = None) -> list[TaskSequence]:
+    """The outputs of a task as few sequences.
+
+    Raises:
+        ValueError: for outputs together that no one sequence has, positions that the model ignores, and a contrast that
+            does not fit.
+    """
+    if task.position_ids is not None:
+        lm.check_position_ids()
+    alike = lm.alike(len(task.input_ids), len(task.outputs))
+    if not task.per_token and len(alike) > 1:
+        raise ValueError(
+            f"The answer crosses a length at which the rotary embedding of {type(lm.model).__name__} changes "
+            f"(after its output {alike[0].stop}): its outputs have no function in common. Explain each by itself, "
+            "with per_token=True."
+        )
+    others = None if contrast is None else _fitting(contrast, task.outputs)
+    return [TaskSequence(lm, task, some, others) for some in alike]
+
+
+def _fitting(contrast: Any, outputs: Tensor) -> Tensor:
+    others = torch.as_tensor(contrast, device=outputs.device).flatten()
+    if len(others) != len(outputs):
+        raise ValueError(
+            f"contrast has {len(others)} token ids and the target {len(outputs)}: each output token is compared with "
+            "one in its place, given the target's before it. Pass as many; a text as contrast is cut where they differ."
+        )
+    if torch.equal(others, outputs):
+        raise ValueError(f"contrast is the target itself, {outputs.tolist()}: there is no difference to explain.")
+    return others
+
+
+class Tested:
+    """Whether a model's derivatives are right, found out once for a method; quantized ones may have none."""
+
+    def __init__(self, lm: CausalLM) -> None:
+        self.lm = lm
+        self._first = self._second = not lm.is_quantized
+
+    def check(self, mode: str) -> None:
+        """Raise TypeError if the derivatives that a mode of the curvature takes are wrong."""
+        if not self._first:
+            check_gradients(self.lm)
+            self._first = True
+        if not self._second and mode not in FIRST_DERIVATIVES:
+            check_second_derivatives(self.lm)
+            self._second = True
+
+
+def contrast_of_row(lm: CausalLM, contrast: Any, rows: int, row: int) -> Tensor | None:
+    """The part of a batch's contrast that is for one prompt, (1,)."""
+    return None if contrast is None else targets(lm, contrast, rows, "contrast")[row]

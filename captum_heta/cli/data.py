@@ -1,0 +1,75 @@
+"""The data sets that ``benchmark`` is asked for, and their examples."""
+
+from typing import Any
+
+from captum_heta.cli.arguments import listed
+from captum_heta.datasets import DATASETS, GENERATED, Example, generate, read
+from captum_heta.datasets.generated import LONG
+from captum_heta.tokenizers import Tokenizer
+
+EMBEDDED = "embedded"
+
+HELP = (
+    f"The data sets, separated by commas: {EMBEDDED}; of a file, NAME=PATH with a name of {', '.join(DATASETS)}; or "
+    "made for the model, of what it answers: "
+    f"{', '.join(f'{name}[=TOKENS]' if name in LONG else name for name in GENERATED)}."
+)
+
+# A name, and its path or number of tokens.
+Place = tuple[str, str]
+
+
+def places(text: str) -> list[Place]:
+    """The data sets of ``--data``, checked before a model is loaded.
+
+    Raises:
+        ValueError: for a name that there is not, that is there twice, and for what does not belong to it.
+    """
+    found = [part.partition("=")[::2] for part in listed("--data", text)]
+    for i, (name, source) in enumerate(found):
+        known = [*DATASETS, *GENERATED, EMBEDDED]
+        if name not in known:
+            raise ValueError(f"--data: there is no data set {name!r}; there are {', '.join(known)}.")
+        if name == EMBEDDED and source:
+            raise ValueError(f"--data: {EMBEDDED} comes with the package and has no path, got {source!r}.")
+        if name in DATASETS and not source:
+            raise ValueError(f"--data {name} needs its file or its id on the hub: {name}=PATH.")
+        if name in GENERATED and source and (name not in LONG or not source.isdecimal()):
+            form = f"{name} or {name}=TOKENS" if name in LONG else f"{name} alone"
+            raise ValueError(f"--data: {name} is made for the model and has no path, got {source!r}: say {form}.")
+        if name in [other for other, _ in found[:i]]:
+            raise ValueError(f"--data has {name!r} twice: results are kept by its name.")
+    return [(name, source) for name, source in found]
+
+
+def stored(asked: list[Place], limit: int, seed: int, download: bool) -> dict[str, list[Example]]:
+    """At most ``limit`` examples of each data set that needs no model, drawn at random.
+
+    Raises:
+        ValueError: for a data set without examples, and as `captum_heta.datasets.read` does.
+    """
+    from captum_heta.benchmark.runner import chosen
+    from captum_heta.demo import examples
+
+    found = {}
+    for name, source in asked:
+        if name in GENERATED:
+            continue
+        items = examples(limit, seed) if name == EMBEDDED else read(name, source, download=download)
+        found[name] = chosen(list(items), limit, seed)
+        if not found[name]:
+            raise ValueError(f"--data {name}={source} has no examples.")
+    return found
+
+
+def made(asked: list[Place], limit: int, seed: int, model: Any, tokenizer: Tokenizer) -> dict[str, list[Example]]:
+    """``limit`` examples of each data set that is made for the model.
+
+    Raises:
+        ValueError: as `captum_heta.datasets.generate` does.
+    """
+    lengths = {name: int(source) if source else None for name, source in asked if name in GENERATED}
+    return {
+        name: generate(name, limit, seed, model=model, tokenizer=tokenizer, length=length)
+        for name, length in lengths.items()
+    }

@@ -1,0 +1,105 @@
+"""G, what really arrives: how much of what the target position is made of came from each token's values."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from captum_heta.models import AttentionLayer
+from captum_heta.terms.proximity import Proximity
+
+QUERIES = 256  # of a piece at once: (queries, keys) of one head at a time, and (queries, d)
+
+
+@torch.no_grad()
+def contribution_flow(layers: Sequence[AttentionLayer], positions: Tensor, joint: bool = False) -> Tensor:
+    """Contributions to the residual stream, rolled out from target positions.
+
+    Attention of layer l makes y_t = x_t + sum over i, h of c_ti^h of the residual stream x_t, with
+    c_ti^h = A_ti^h V_i^h W_O^h. What one of these parts has in the sum is its proximity
+    p(c) = max(0, norm1(y_t) - norm1(y_t - c)) (Ferrando & Voita 2024, arXiv 2403.00824). Position t hands
+    E_ti = sum_h p(c_ti^h) / Z on to i and keeps R_t = p(x_t) / Z, Z their sum. From rho = one-hot(position),
+    rho <- rho E + rho R goes from the last layer down. A token that much attention goes to and whose values are short,
+    as an attention sink, gets little.
+
+    Where a norm stands before the sum, or factors, each part is scaled as the sum is. Biases are in y_t and are no part
+    of any token.
+
+    Args:
+        layers: the attention of each layer with its `captum_heta.models.Residual`, the first layer first.
+        positions: (K,), the target positions.
+        joint: one row for all of them together.
+
+    Returns:
+        (K, T), or (1, T) if ``joint``; float32 or better: non-negative, each row sums to 1 and is 0 after its target
+        position.
+
+    Raises:
+        ValueError: if it is not finite.
+    """
+    length = layers[-1].values.shape[1]
+    rho = torch.nn.functional.one_hot(positions, length).float()
+    if joint:
+        rho = rho.mean(0, keepdim=True)
+    for layer in reversed(layers):
+        rho = _below(layer, rho)
+    if not torch.isfinite(rho).all():
+        raise ValueError(
+            "What arrives at the target is not finite: check the embeddings and weights of the model for NaN and "
+            "infinities, or load it in float32."
+        )
+    return rho
+
+
+def _below(layer: AttentionLayer, rho: Tensor) -> Tensor:
+    """Rho E + rho R of one layer, (K, T)."""
+    sums = _Sums(layer)
+    rho = rho.to(sums.dtype)
+    below = torch.zeros_like(rho)
+    for start, weights in layer.weights():
+        stop = start + weights.shape[1]
+        rows = rho[:, start:stop].sum(0).nonzero()[:, 0]  # the queries that something goes through
+        for some in rows.split(QUERIES):
+            edges, kept = sums.proximities(start + some, weights[:, some.to(weights.device)])
+            total = edges.sum(-1) + kept
+            stuck = total == 0  # where nothing has a part in the sum, all of it stays
+            kept, total = torch.where(stuck, 1, kept), torch.where(stuck, 1, total)
+            through = rho[:, start + some] / total.to(rho.device)
+            below[:, : edges.shape[-1]] += through @ edges.to(rho.device)
+            below[:, start + some] += through * kept.to(rho.device)
+    return below
+
+
+class _Sums:
+    """The sums y of one layer, and what their parts have in them."""
+
+    def __init__(self, layer: AttentionLayer) -> None:
+        assert layer.residual is not None
+        self.residual = layer.residual
+        self.mixers = layer.mixers()
+        self.device, self.dtype = self.mixers.device, self.mixers.dtype
+        self.values = layer.values.to(self.device, self.dtype)
+        self.shared = len(self.mixers) // len(self.values)
+        self.bias = layer.bias().to(self.device, self.dtype)
+        self.stream = self.residual.stream.to(self.device)
+
+    def proximities(self, rows: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+        """P of what each key gives to some queries, (Q, keys), and of the stream itself, (Q,).
+
+        Args:
+            rows: (Q,), the queries' positions.
+            weights: (H, Q, keys).
+        """
+        weights = weights.to(self.device, self.dtype)
+        keys = weights.shape[-1]
+        values = self.values[:, :keys]
+        gathered = self.bias + sum(
+            (weights[h] @ values[h // self.shared]) @ mixer for h, mixer in enumerate(self.mixers)
+        )
+        written, factors = self.residual.written(gathered)
+        stream = self.residual.kept * self.stream[rows.to(self.device)].to(self.dtype)
+        near = Proximity(stream + written)
+        edges = weights.new_zeros(len(rows), keys)
+        for h, mixer in enumerate(self.mixers):
+            edges += near.of_scaled(factors * weights[h], self.residual.part(values[h // self.shared] @ mixer))
+        return edges, near.of_own(stream)

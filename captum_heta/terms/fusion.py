@@ -1,0 +1,34 @@
+"""How the gate, the curvature and the information of tokens become one score."""
+
+import torch
+from torch import Tensor
+
+
+def weighted_sum(gate: Tensor, curvature: Tensor, information: Tensor, beta: float, gamma: float) -> Tensor:
+    """Eq. 5 of Pramanik et al. 2026 (arXiv 2604.13258): gate (beta curvature + gamma information), (..., F)."""
+    return gate * (beta * curvature + gamma * information.clamp(min=0))
+
+
+def balanced_sum(gate: Tensor, curvature: Tensor, information: Tensor) -> Tensor:
+    """The same with each of the two terms over its own sum over the features, so that its unit does not weigh."""
+    return gate * (shares(curvature) + shares(information.clamp(min=0))) / 2
+
+
+def product(gate: Tensor, curvature: Tensor, information: Tensor) -> Tensor:
+    """Gate curvature information as shares: non-negative, rows of sum 1, or 0 where no feature has all three."""
+    parts = [_of_largest(part.clamp(min=0)) for part in (gate, curvature, information)]
+    return shares(parts[0] * parts[1] * parts[2])
+
+
+def shares(scores: Tensor) -> Tensor:
+    """Non-negative scores (..., F) over their sum; a row of zeros stays so."""
+    total = _of_largest(scores).sum(-1, keepdim=True)
+    return torch.where(total > 0, _of_largest(scores) / total.where(total > 0, 1), 0)
+
+
+def _of_largest(scores: Tensor) -> Tensor:
+    """Scores over their row's largest: products of small ones would leave float32's range."""
+    if scores.shape[-1] == 0:
+        return scores
+    largest = scores.amax(-1, keepdim=True)
+    return scores / largest.where(largest > 0, 1)
