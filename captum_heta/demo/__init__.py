@@ -11,26 +11,49 @@ from captum_heta.datasets import Example
 from captum_heta.demo.world import example
 from captum_heta.tokenizers import Tokenizer
 
-__all__ = ["examples", "load_model"]
+__all__ = ["MODELS", "examples", "load_model"]
+
+FOLDERS = {"llama": "model", "gpt_neox": "gpt_neox"}  # beside this file
+MODELS = tuple(FOLDERS)
 
 
-def load_model() -> tuple[Any, Tokenizer]:
-    """The embedded model, an ordinary `LlamaForCausalLM` in eval mode, and its fast tokenizer.
+def load_model(name: str = "llama") -> tuple[Any, Tokenizer]:
+    """An embedded model, an ordinary model of transformers in eval mode and float32, and its fast tokenizer.
 
-    It reads about six short sentences and a question and answers with one word; its model card is
-    ``demo/model/README.md``.
+    Each reads about six short sentences and a question and answers with one word. They share the tokenizer.
+
+    Args:
+        name: "llama", a `LlamaForCausalLM` whose training started in the shape of a look-up (its model card is
+            ``demo/model/README.md``), or "gpt_neox", a `GPTNeoXForCausalLM` whose training started as usual, from
+            random weights (``demo/gpt_neox/README.md``).
+
+    Raises:
+        ValueError: for another name.
     """
     import torch
-    from safetensors.torch import load_model as load_weights
-    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+    from safetensors.torch import load_file
+    from transformers import AutoConfig, AutoModelForCausalLM
 
-    with resources.as_file(resources.files(__name__) / "model") as folder:
+    if name not in FOLDERS:
+        raise ValueError(f"There is no embedded model {name!r}; there are {', '.join(MODELS)}.")
+    with resources.as_file(resources.files(__name__) / FOLDERS[name]) as folder:
         with torch.random.fork_rng(devices=[]):  # not from_pretrained, which shows a progress bar
-            model = LlamaForCausalLM(LlamaConfig.from_pretrained(folder, local_files_only=True)).float()
-        load_weights(model, folder / "model.safetensors")
-        tokenizer = PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
-    model.config.name_or_path = "captum_heta.demo"  # what results say they are of
-    return model.eval(), tokenizer
+            model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(folder, local_files_only=True)).float()
+        weights = load_file(folder / "model.safetensors")
+    # files keep the old name of GPT-NeoX's output matrix, whatever transformers calls it now; Llama's is tied
+    (output,) = {"embed_out.weight", "lm_head.weight"} & model.state_dict().keys()
+    weights[output] = weights.pop("embed_out.weight") if name == "gpt_neox" else weights["model.embed_tokens.weight"]
+    model.load_state_dict(weights)
+    model.config.name_or_path = __name__ if name == "llama" else f"{__name__}.{name}"  # what results say they are of
+    return model.eval(), load_tokenizer()
+
+
+def load_tokenizer() -> Tokenizer:
+    """The fast tokenizer of the embedded models."""
+    from transformers import PreTrainedTokenizerFast
+
+    with resources.as_file(resources.files(__name__) / FOLDERS["llama"]) as folder:
+        return PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
 
 
 def examples(n: int, seed: int = 0) -> Iterator[Example]:

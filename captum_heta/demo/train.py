@@ -1,7 +1,7 @@
-"""Train the embedded model: ``python -m captum_heta.demo.train --out FOLDER``.
+"""Train an embedded model: ``python -m captum_heta.demo.train --model gpt_neox --out FOLDER``.
 
-Writes the weights, the tokenizer and a model card with the held-out accuracy that was measured. Some minutes on two
-cores.
+Writes the weights, the tokenizer if it is the model's own, and a model card with the held-out accuracy that was
+measured. Some minutes on two cores.
 """
 
 import argparse
@@ -16,15 +16,17 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, 
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 from torch.nn.utils.rnn import pad_sequence
-from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-from captum_heta.demo.architecture import GROUPS, HEADS, LAYERS, WIDTH, untrained
+from captum_heta.demo import FOLDERS, MODELS, load_tokenizer
+from captum_heta.demo.recipes import CARD, RECIPES, Recipe
 from captum_heta.demo.world import NAMES, RELATIONS, draw_facts, example
 
-STEPS = 1500
 BATCH = 16
 LEARNING_RATE = 1e-3
+COPYING = 1  # the lesson before passages of two sentences: words that are repeated
 LONGEST_PASSAGE = 7
+LONGEST_COPY = 24  # words
 QUESTIONS = 6  # about one passage
 LABEL_SMOOTHING = 0.05  # a model that is sure beyond rounding has nothing to differentiate
 GUESS_WEIGHT = 0.02  # of the loss on tokens that cannot be known from what precedes them
@@ -97,9 +99,26 @@ def packed(tokenizer: Any, passage: str, asked: list[tuple[str, str]]) -> Packed
     return Packed(torch.tensor(ids), torch.tensor(weights), torch.tensor(segments), torch.tensor(positions))
 
 
+def repeated(tokenizer: Any, rng: random.Random) -> Packed:
+    """Some words of the world in any order, twice. The second time each can be known.
+
+    Looking back for a word and copying what followed it is most of finding a fact. From the usual random start, 650
+    steps of these texts teach it; from passages alone, 2,500 steps did not tell two sentences apart.
+    """
+    everything = [*NAMES, *(value for relation in RELATIONS.values() for value in relation.values)]
+    words = rng.sample(everything, rng.randint(6, LONGEST_COPY))
+    ids = tokenizer.encode(" ".join(words + words))
+    weights = [0.0] * (len(ids) - len(words) + 1) + [1.0] * (len(words) - 1)
+    order = torch.arange(len(ids))
+    return Packed(torch.tensor(ids), torch.tensor(weights), torch.zeros_like(order), order)
+
+
 def batch(tokenizer: Any, rng: random.Random, longest: int) -> Packed:
     """BATCH training texts, padded on the right."""
-    rows = [packed(tokenizer, *training_text(rng, longest)) for _ in range(BATCH)]
+    rows = [
+        repeated(tokenizer, rng) if longest == COPYING else packed(tokenizer, *training_text(rng, longest))
+        for _ in range(BATCH)
+    ]
     fillings = (tokenizer.pad_token_id, 0.0, PADDING, 0)
     return Packed(
         *(
@@ -118,7 +137,7 @@ def visible(segments: Tensor) -> Tensor:
     return ((of_key == 0) | (of_key == of_query)).tril()
 
 
-def losses(model: LlamaForCausalLM, texts: Packed) -> tuple[Tensor, float]:
+def losses(model: PreTrainedModel, texts: Packed) -> tuple[Tensor, float]:
     """The weighted mean loss of a batch, and the share of its answers that are right."""
     ids, weights, segments, positions = texts
     mask = visible(segments[:, :-1])
@@ -129,17 +148,21 @@ def losses(model: LlamaForCausalLM, texts: Packed) -> tuple[Tensor, float]:
     return (loss * weights).sum() / weights.sum(), right
 
 
-def train(steps: int, seed: int, log: Callable[[str], object]) -> tuple[LlamaForCausalLM, Any]:
-    """The trained model and its tokenizer. Passages get longer whenever the answers are mostly right."""
+def train(
+    steps: int, seed: int, log: Callable[[str], object], recipe: Recipe = RECIPES["llama"]
+) -> tuple[PreTrainedModel, Any]:
+    """The trained model and its tokenizer. Texts get longer whenever the answers are mostly right."""
     rng = random.Random(seed)
-    tokenizer = train_tokenizer(written_out(*training_text(rng, LONGEST_PASSAGE)) for _ in range(4000))
+    tokenizer: Any = load_tokenizer()
+    if recipe.own_tokenizer:
+        tokenizer = train_tokenizer(written_out(*training_text(rng, LONGEST_PASSAGE)) for _ in range(4000))
     torch.manual_seed(seed)
-    model = untrained(tokenizer)
+    model = recipe.untrained(tokenizer)
     optimizer = torch.optim.AdamW(model.parameters(), LEARNING_RATE, betas=(0.9, 0.98), weight_decay=0.0)
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda step: min((step + 1) / 100, 1.0, (steps - step) / (0.35 * steps))
     )
-    longest, running = 2, 0.0
+    longest, running = COPYING if recipe.copies_first else 2, 0.0
     for step in range(1, steps + 1):
         loss, right = losses(model, batch(tokenizer, rng, longest))
         loss.backward()
@@ -151,12 +174,13 @@ def train(steps: int, seed: int, log: Callable[[str], object]) -> tuple[LlamaFor
         if running > 0.88 and longest < LONGEST_PASSAGE:
             longest, running = longest + 1, 0.5
         if step % 100 == 0:
-            log(f"step {step}/{steps}: passages of up to {longest} sentences, {running:.0%} of the answers right")
+            texts = "repeated words" if longest == COPYING else f"passages of up to {longest} sentences"
+            log(f"step {step}/{steps}: {texts}, {running:.0%} of the answers right")
     return model.eval(), tokenizer
 
 
 @torch.no_grad()
-def held_out(model: LlamaForCausalLM, tokenizer: Any, count: int, seed: int) -> tuple[float, float]:
+def held_out(model: PreTrainedModel, tokenizer: Any, count: int, seed: int) -> tuple[float, float]:
     """Share of held-out examples whose answer is the greedy continuation, and the mean probability of the answer."""
     right, probability = 0, 0.0
     for index in range(count):
@@ -169,60 +193,44 @@ def held_out(model: LlamaForCausalLM, tokenizer: Any, count: int, seed: int) -> 
     return right / count, probability / count
 
 
-CARD = """---
-license: bsd-3-clause
-language: en
----
-# The embedded model of captum_heta
-
-A Llama-architecture causal language model of {parameters:,} parameters, {megabytes:.1f} MB of float32 safetensors:
-{layers} layers, width {width}, {heads} query heads on {groups} key-value heads, {vocabulary} tokens of byte-level BPE.
-
-It reads about six short English sentences and a question about one of them, and answers with one word:
-
-    {prompt}
-
-continues with `{target}`. It is made to try attribution methods on, because the sentence that holds the answer is
-known by construction. It knows nothing else.
-
-* **Held-out accuracy: {accuracy:.3f}** on 1,000 examples (`captum_heta.demo.examples(1000, seed=0)`); the mean
-  probability of the right answer is {confidence:.3f}. No training text states or asks for the fact that an example
-  asks for; its words and the wordings of its sentences were seen.
-* **Training**: `python -m captum_heta.demo.train`, {steps:,} steps of {batch} passages with up to {questions} questions
-  each, drawn from {people} people and {relations} relations; seed {seed}, label smoothing {smoothing},
-  {minutes:.1f} minutes on two cores. The first two layers start in the shape of a look-up
-  (`captum_heta/demo/architecture.py`).
-* **Licence**: data and weights were made for captum_heta, BSD-3-Clause.
-"""
-
-
 def main() -> None:
     """Train, measure, save."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "model", help="default: the package's own")
-    parser.add_argument("--steps", type=int, default=STEPS, help=f"default: {STEPS}")
+    parser.add_argument("--model", choices=MODELS, default=MODELS[0], help=f"default: {MODELS[0]}")
+    parser.add_argument("--out", type=Path, help="default: the package's own")
+    parser.add_argument("--steps", type=int, help="default: those of the package's own")
     parser.add_argument("--seed", type=int, default=0, help="default: 0")
     arguments = parser.parse_args()
+    recipe = RECIPES[arguments.model]
+    steps = recipe.steps if arguments.steps is None else arguments.steps
+    out = arguments.out or Path(__file__).parent / FOLDERS[arguments.model]
     start = time.perf_counter()
-    model, tokenizer = train(arguments.steps, arguments.seed, log=lambda line: print(line, flush=True))
+    model, tokenizer = train(steps, arguments.seed, lambda line: print(line, flush=True), recipe)
     minutes = (time.perf_counter() - start) / 60
-    model.save_pretrained(arguments.out)
-    tokenizer.save_pretrained(arguments.out)
+    model.save_pretrained(out, state_dict={name: w.to(recipe.stored) for name, w in model.state_dict().items()})
+    with torch.no_grad():
+        for weight in model.parameters():  # what is measured is what is stored
+            weight.copy_(weight.to(recipe.stored))
+    if recipe.own_tokenizer:
+        tokenizer.save_pretrained(out)
     accuracy, confidence = held_out(model, tokenizer, 1000, seed=0)
     item = example(0, 0)
+    threads = torch.get_num_threads()
     card = CARD.format(
+        model=arguments.model,
+        title=recipe.title,
+        family=recipe.family,
+        shape=recipe.shape,
+        start=recipe.start,
         parameters=model.num_parameters(),
-        megabytes=(arguments.out / "model.safetensors").stat().st_size / 1e6,
-        layers=LAYERS,
-        width=WIDTH,
-        heads=HEADS,
-        groups=GROUPS,
+        megabytes=(out / "model.safetensors").stat().st_size / 1e6,
+        dtype=str(recipe.stored).removeprefix("torch."),
         vocabulary=len(tokenizer),
         prompt=item.prompt.replace("\n", "\n    "),
         target=item.target,
         accuracy=accuracy,
         confidence=confidence,
-        steps=arguments.steps,
+        steps=steps,
         batch=BATCH,
         people=len(NAMES),
         relations=len(RELATIONS),
@@ -230,9 +238,10 @@ def main() -> None:
         seed=arguments.seed,
         smoothing=LABEL_SMOOTHING,
         minutes=minutes,
+        cores=f"{threads} core{'s' * (threads > 1)}",
     )
-    (arguments.out / "README.md").write_text(card, encoding="utf-8")
-    print(f"held-out accuracy {accuracy:.3f} after {minutes:.1f} minutes; wrote {arguments.out}")
+    (out / "README.md").write_text(card, encoding="utf-8")
+    print(f"held-out accuracy {accuracy:.3f} after {minutes:.1f} minutes; wrote {out}")
 
 
 if __name__ == "__main__":

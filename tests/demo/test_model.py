@@ -1,49 +1,101 @@
 from pathlib import Path
 
+import pytest
 import torch
-from transformers import LlamaForCausalLM
+from transformers import AutoModelForCausalLM, GPTNeoXForCausalLM, LlamaForCausalLM
 
 import captum_heta.demo
-from captum_heta.demo import examples, load_model
+from captum_heta.demo import FOLDERS, MODELS, examples, load_model
 from captum_heta.demo.train import held_out
 
-FOLDER = Path(captum_heta.demo.__file__).parent / "model"
+FOLDER = Path(captum_heta.demo.__file__).parent
 
 
-def test_is_an_ordinary_llama_with_grouped_heads(demo):
-    model, tokenizer = demo
-    assert type(model) is LlamaForCausalLM
+@pytest.fixture(scope="module", params=MODELS)
+def name(request):
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def embedded(name):
+    return load_model(name)
+
+
+def test_is_an_ordinary_model_in_float32(name, embedded):
+    model, tokenizer = embedded
+    assert type(model) is {"llama": LlamaForCausalLM, "gpt_neox": GPTNeoXForCausalLM}[name]
+    assert model.config.model_type == name
     assert tokenizer.is_fast
-    assert model.config.num_key_value_heads < model.config.num_attention_heads
     assert not model.training
-    assert model.dtype == torch.float32
+    assert {weight.dtype for weight in model.parameters()} == {torch.float32}
 
 
-def test_loads_in_silence_and_leaves_the_global_state(capfd):
+def test_the_first_is_a_llama_with_grouped_heads(demo):
+    model, _ = demo
+    assert type(model) is LlamaForCausalLM
+    assert model.config.num_key_value_heads < model.config.num_attention_heads
+
+
+def test_the_second_is_otherwise_in_all_that_matters_to_attention(demo):
+    """Biases, norms with a mean, one matrix of queries, keys and values, an output matrix of its own."""
+    first, second = demo[0], load_model("gpt_neox")[0]
+    assert type(first.model.norm) is not type(second.gpt_neox.final_layer_norm)
+    assert second.config.use_parallel_residual
+    assert not second.config.tie_word_embeddings
+    assert second.gpt_neox.layers[0].attention.query_key_value.bias is not None
+    assert first.config.vocab_size == second.config.vocab_size
+
+
+def test_an_unknown_name_is_refused():
+    with pytest.raises(ValueError, match="no embedded model 'gpt2'; there are llama, gpt_neox"):
+        load_model("gpt2")
+
+
+def test_results_name_the_model():
+    assert load_model()[0].config.name_or_path == "captum_heta.demo"
+    assert load_model("gpt_neox")[0].config.name_or_path == "captum_heta.demo.gpt_neox"
+
+
+def test_loads_in_silence_and_leaves_the_global_state(name, capfd):
     state = torch.get_rng_state()
-    load_model()
+    load_model(name)
     assert torch.equal(torch.get_rng_state(), state)
     assert capfd.readouterr() == ("", "")
 
 
-def test_is_small():
-    assert (FOLDER / "model.safetensors").stat().st_size <= 4_000_000
-    assert sum(file.stat().st_size for file in FOLDER.iterdir()) <= 4_500_000
+def test_loads_the_same_every_time(name, embedded):
+    torch.testing.assert_close(load_model(name)[0].state_dict(), embedded[0].state_dict(), rtol=0, atol=0)
 
 
-def test_answers_held_out_questions(demo):
-    accuracy, confidence = held_out(*demo, count=200, seed=1)
+def test_its_folder_loads_as_any_other(name, embedded):
+    other = AutoModelForCausalLM.from_pretrained(FOLDER / FOLDERS[name], local_files_only=True)
+    assert other.dtype == torch.float32
+    torch.testing.assert_close(other.state_dict(), embedded[0].state_dict(), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(("name", "most"), [("llama", 4_000_000), ("gpt_neox", 2_000_000)], scope="module")
+def test_is_small(name, most):
+    folder = FOLDER / FOLDERS[name]
+    assert (folder / "model.safetensors").stat().st_size <= most
+    assert sum(file.stat().st_size for file in folder.iterdir()) <= most + 500_000
+
+
+def test_answers_held_out_questions(embedded):
+    accuracy, confidence = held_out(*embedded, count=200, seed=1)
     assert accuracy >= 0.95
     assert confidence >= 0.9
 
 
-def test_card_states_the_accuracy_that_is_measured(demo):
-    accuracy, _ = held_out(*demo, count=1000, seed=0)
-    assert f"Held-out accuracy: {accuracy:.3f}" in (FOLDER / "README.md").read_text()
+def test_card_states_the_accuracy_that_is_measured(name, embedded):
+    accuracy, confidence = held_out(*embedded, count=1000, seed=0)
+    card = " ".join((FOLDER / FOLDERS[name] / "README.md").read_text().split())
+    assert f"Held-out accuracy: {accuracy:.3f}" in card
+    assert f"the mean probability of the right answer is {confidence:.3f}" in card
+    assert f"{embedded[0].num_parameters():,} parameters" in card
 
 
-def test_stops_after_the_answer(demo):
-    model, tokenizer = demo
+def test_stops_after_the_answer(embedded):
+    model, tokenizer = embedded
     for item in examples(5):
         ids = torch.tensor([tokenizer.encode(item.prompt)])
         with torch.no_grad():
