@@ -119,15 +119,16 @@ class HETAOptions(ContrastOptions, CurvatureOptions, BatchOptions):
     """HETA's.
 
     Attributes:
-        baselines: what replaces a masked token's embedding: None or "zero" for zeros, "mean" for the mean of the
-            prompt's embeddings, "vocabulary" for the mean of all tokens' embeddings, or token ids (an int, or a tensor
-            that broadcasts to ``inputs``) for theirs.
+        baselines: what replaces a masked token's embedding: None or "zero" for zeros, "vocabulary" for the mean of all
+            tokens' embeddings, "mean" for the mean of the prompt's, or token ids (an int, or a tensor that broadcasts
+            to ``inputs``) for theirs.
         flow: the gate. "attention": M, the paper's, which follows attention and is large for an attention sink.
             "contribution": G, which follows what attention really adds to the residual stream.
         information: what is lost with a masked token. "kl": I, the paper's, the divergence of the whole prediction.
-            "target": D, the fall of log P(target), or of the difference with ``contrast``; at least 0.
+            "target": D, the fall of log P(target), or of the difference with ``contrast``, where it is above 0.
         fusion: "sum": gate (beta S + gamma information), Eq. 5. "product": gate S information, as shares, which are
-            all 0 where nothing supports the target.
+            all 0 where nothing supports the target; D then has a soft corner at 0, which keeps an order among tokens
+            that hardly change the target.
         beta: the weight of S in a sum, >= 0; None for 0.5. "balanced": S and the information each over its own sum,
             so that neither outweighs the other by its unit.
         gamma: the weight of the information in a sum, >= 0; None for 0.5.
@@ -164,6 +165,7 @@ class HETAOptions(ContrastOptions, CurvatureOptions, BatchOptions):
 class TargetedOptions(HETAOptions):
     """Those of HETA, with the defaults of its targeted form."""
 
+    baselines: "Baselines" = "vocabulary"
     flow: str = "contribution"
     information: str = "target"
     fusion: str = "product"

@@ -20,6 +20,7 @@ RANDOM = "random"
 _HETAS = ("heta", "targeted")
 
 # the terms that a part keeps, in the order of HETA's: the gate, the curvature, the information
+_INFORMATION = 2
 _PARTS: dict[str, tuple[str, tuple[int, ...]]] = {
     "no-gate": ("no gate", (1, 2)),
     "no-curvature": ("no curvature", (0, 2)),
@@ -188,7 +189,9 @@ def _multiplies(group: RowGroup) -> bool:
 
 def _of_terms(terms: Any, kept: Sequence[int], multiplies: bool) -> "Tensor":
     """What some of HETA's terms make, (K, F), equally weighed: their product, or in a sum what remains of Eq. 5."""
-    parts = [terms[i].clamp(min=0) for i in kept]
+    from captum_heta.terms.fusion import positive_part
+
+    parts = [positive_part(terms[i]) if multiplies and i == _INFORMATION else terms[i].clamp(min=0) for i in kept]
     if kept == (1, 2) and not multiplies:
         return parts[0] + parts[1]
     found = parts[0]
@@ -241,7 +244,7 @@ _TARGETED = (
     *("heta:fisher+flow=contribution+information=target", "heta:fisher+flow=contribution+fusion=product"),
     *("heta:fisher+information=target+fusion=product", "heta:fisher+beta=balanced"),
     *(f"targeted/{part}" for part in _PARTS),
-    *("targeted:gradient", "targeted:baselines=vocabulary"),
+    *("targeted:gradient", "targeted:baselines=zero"),
     *("gradient_norm", "ablation", RANDOM),
 )
 _RANKED = ("ap", "ap_passage", "top1", "top1_passage", "recall5", "dsa", "f1")

@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+CORNER = 2e-3
+
 
 def weighted_sum(gate: Tensor, curvature: Tensor, information: Tensor, beta: float, gamma: float) -> Tensor:
     """Eq. 5 of Pramanik et al. 2026 (arXiv 2604.13258): gate (beta curvature + gamma information), (..., F)."""
@@ -15,9 +17,26 @@ def balanced_sum(gate: Tensor, curvature: Tensor, information: Tensor) -> Tensor
 
 
 def product(gate: Tensor, curvature: Tensor, information: Tensor) -> Tensor:
-    """Gate curvature information as shares: non-negative, rows of sum 1, or 0 where no feature has all three."""
-    parts = [_of_largest(part.clamp(min=0)) for part in (gate, curvature, information)]
-    return shares(parts[0] * parts[1] * parts[2])
+    """Gate curvature information as shares: non-negative, rows of sum 1, or 0 where no feature has all three.
+
+    Of the information, the `positive_part`.
+    """
+    sensitive = _of_largest(gate) * _of_largest(curvature)
+    supported = (sensitive * (information > 0)).sum(-1, keepdim=True) > 0
+    return torch.where(supported, shares(sensitive * _of_largest(positive_part(information))), 0)
+
+
+def positive_part(information: Tensor) -> Tensor:
+    """max(0, D) with a soft corner, (..., F): t log(1 + exp(D / t)), t the row's largest magnitude times `CORNER`.
+
+    With a hard corner a third of a prompt's tokens are at exactly 0, in no order. Here those that hardly change the
+    target keep the order of the other terms, below a hundredth of the largest scores; those that speak against it go
+    to 0.
+    """
+    if information.shape[-1] == 0:
+        return information
+    corner = CORNER * information.abs().amax(-1, keepdim=True)
+    return corner * torch.nn.functional.softplus(information / corner.where(corner > 0, 1))
 
 
 def shares(scores: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from captum_heta import HETA, LLMTokenAttribution, TargetedHETA, TargetedTerms, 
 from captum_heta.attr import ContributionTerms, GradientNorm, HETATerms, TargetTerms
 from captum_heta.models import CausalLM, trace_of
 from captum_heta.terms.contribution_flow import contribution_flow
-from captum_heta.terms.fusion import balanced_sum, product, shares
+from captum_heta.terms.fusion import CORNER, balanced_sum, positive_part, product, shares
 from captum_heta.testing import reference
 from captum_heta.testing.architectures import tiny_model
 
@@ -40,7 +40,7 @@ def test_scores_are_the_shares_of_the_product(targeted):
     scores, terms = targeted.attribute(IDS, **QUICK, return_terms=True)
     assert isinstance(terms, TargetedTerms)
     flow, curved, lost = terms
-    expected = flow * curved * lost.clamp(min=0)
+    expected = flow * curved * positive_part(lost)
     torch.testing.assert_close(scores, expected / expected.sum())
     assert scores.dtype == torch.float32
     assert scores.sum().item() == pytest.approx(1)
@@ -56,7 +56,8 @@ def test_its_terms_are_the_naive_ones(model):
         embeds = lm.embed(IDS[0])
         trace = trace_of(lm, embeds, 1, residuals=True)
         flow = contribution_flow(trace.layers, trace.output_positions)
-    falls = reference.naive_falls(double, embeds, [3], groups, torch.zeros_like(embeds))
+    mean = double.get_input_embeddings().weight.mean(0).detach()
+    falls = reference.naive_falls(double, embeds, [3], groups, mean.expand_as(embeds))
     torch.testing.assert_close(terms.contribution_flow, flow.float())
     torch.testing.assert_close(terms.target_information, falls.float())
 
@@ -81,9 +82,15 @@ def test_terms_are_named_for_what_they_are(model, options, kind):
 
 
 def test_options_of_heta_are_the_targeted_form(model, targeted):
-    chosen = {"flow": "contribution", "information": "target", "fusion": "product", "curvature": "fisher"}
+    chosen = {
+        "baselines": "vocabulary",
+        "flow": "contribution",
+        "information": "target",
+        "fusion": "product",
+        "curvature": "fisher",
+    }
     assert torch.equal(HETA(model).attribute(IDS, **QUICK, **chosen), targeted.attribute(IDS, **QUICK))
-    paper = {"flow": "attention", "information": "kl", "fusion": "sum", "curvature": "auto"}
+    paper = {"baselines": None, "flow": "attention", "information": "kl", "fusion": "sum", "curvature": "auto"}
     assert torch.equal(targeted.attribute(IDS, **QUICK, **paper), HETA(model).attribute(IDS, **QUICK))
 
 
@@ -127,6 +134,25 @@ class TestFusion:
         ones = torch.ones(1, 3)
         assert product(ones, ones, torch.tensor([[1.0, -5.0, 1.0]])).tolist() == [[0.5, 0.0, 0.5]]
         assert product(ones, ones, torch.tensor([[-1.0, -5.0, 0.0]])).tolist() == [[0.0, 0.0, 0.0]]
+
+    def test_nothing_supports_where_no_feature_has_all_three(self):
+        gate, curved = torch.tensor([[1.0, 1.0, 0.0]]), torch.tensor([[1.0, 0.0, 1.0]])
+        assert product(gate, curved, torch.tensor([[0.0, 2.0, 2.0]])).tolist() == [[0.0, 0.0, 0.0]]
+
+    def test_what_hardly_matters_keeps_the_order_of_the_other_terms(self):
+        lost = torch.tensor([[1.0, 0.0, 0.0, -1.0]])
+        found = product(torch.tensor([[1.0, 2.0, 1.0, 9.0]]), torch.ones(1, 4), lost)[0]
+        assert found[0] > 0.99
+        assert found[1] > found[2] > found[3]
+        assert found[3] < 1e-30
+
+    @given(st.lists(st.floats(-10, 10, width=32), min_size=1, max_size=6))
+    def test_the_corner_is_soft_and_nothing_else(self, values):
+        lost = torch.tensor([values])
+        most = 0.7 * CORNER * lost.abs().max() + 1e-6  # log 2 of the corner, at 0
+        found = positive_part(lost)
+        assert (found >= 0).all()
+        assert ((found - lost.clamp(min=0)).abs() <= most).all()
 
     def test_rows_of_zeros_stay_so(self):
         assert shares(torch.tensor([[0.0, 0.0], [1.0, 3.0]])).tolist() == [[0.0, 0.0], [0.25, 0.75]]
@@ -191,29 +217,29 @@ class TestBatches:
 class TestOutputs:
     def test_each_output_given_those_before_it(self, targeted):
         outputs, features = torch.tensor([3, 4, 5]), _features()
-        together = targeted.attribute_outputs(IDS[0], outputs, features, rank=8)
+        together = targeted.attribute_outputs(IDS[0], outputs, features, rank=8, baselines="zero")
         assert together.scores.shape == (3, 6)
         torch.testing.assert_close(together.scores.sum(-1), torch.ones(3))
-        first = targeted.attribute_outputs(IDS[0], outputs[:1], features, rank=8)
+        first = targeted.attribute_outputs(IDS[0], outputs[:1], features, rank=8, baselines="zero")
         torch.testing.assert_close(together.scores[:1], first.scores)
-        last = targeted.attribute(torch.cat([IDS, outputs[None, :2]], 1), target=5, rank=8, return_terms=True)[1]
+        last = targeted.attribute(
+            torch.cat([IDS, outputs[None, :2]], 1), target=5, rank=8, baselines="zero", return_terms=True
+        )[1]
         torch.testing.assert_close(together.terms.target_information[2], last.target_information[0, :6])
         torch.testing.assert_close(together.terms.contribution_flow[2], last.contribution_flow[0, :6])
 
     def test_a_whole_answer_has_the_sum_of_its_log_probabilities(self, targeted):
         outputs, features = torch.tensor([3, 4]), _features()
-        each = targeted.attribute_outputs(IDS[0], outputs, features, rank=8)
-        whole = targeted.attribute_outputs(IDS[0], outputs, features, rank=8, per_token=False)
+        each = targeted.attribute_outputs(IDS[0], outputs, features, rank=8, baselines="zero")
+        whole = targeted.attribute_outputs(IDS[0], outputs, features, rank=8, baselines="zero", per_token=False)
         assert whole.scores.shape == (1, 6)
         assert whole.scores.sum().item() == pytest.approx(1)
-        torch.testing.assert_close(
-            whole.terms.target_information, each.terms.target_information.sum(0, keepdim=True)
-        )
+        torch.testing.assert_close(whole.terms.target_information, each.terms.target_information.sum(0, keepdim=True))
         torch.testing.assert_close(whole.terms.contribution_flow, each.terms.contribution_flow.mean(0, keepdim=True))
 
     def test_contrasts_are_those_of_their_outputs(self, targeted):
         features = _features()
-        both = targeted.attribute_outputs(IDS[0], torch.tensor([3, 4]), features, contrast=[7, 8])
+        both = targeted.attribute_outputs(IDS[0], torch.tensor([3, 4]), features, baselines="zero", contrast=[7, 8])
         falls = reference.naive_falls(
             targeted.model,
             targeted.model.get_input_embeddings()(torch.tensor([5, 6, 7, 8, 9, 10, 3])).detach(),
@@ -229,7 +255,9 @@ class TestOutputs:
     def test_an_output_that_is_compared_with_itself_has_no_scores_and_no_warning(self, targeted):
         with warnings.catch_warnings():
             warnings.simplefilter("error")
-            found = targeted.attribute_outputs(IDS[0], torch.tensor([3, 4]), _features(), contrast=[3, 8])
+            found = targeted.attribute_outputs(
+                IDS[0], torch.tensor([3, 4]), _features(), baselines="zero", contrast=[3, 8]
+            )
         assert found.scores[0].tolist() == [0.0] * 6
         assert found.scores[1].sum().item() == pytest.approx(1)
 
