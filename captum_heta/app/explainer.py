@@ -21,6 +21,9 @@ from captum_heta.visualization.signs import label
 # Each token of an output is explained by itself, so that many take long.
 MOST_OUTPUTS = 50
 
+CURVED = ("targeted", "heta")  # the methods that have a curvature
+OWN = "default"  # the curvature that a method has by itself
+
 # No token has as many characters, except some of nothing but white space; counting them is cheap, cutting them is not.
 _LONGEST_TOKEN = 100
 
@@ -119,17 +122,17 @@ class Explainer:
         located = LocatedInput(TextInput(prompt, self.tokenizer), self.tokenizer)
         return ids, next_token(located, self._lm) if target is None else target_ids(target, located, self._lm)
 
-    def _check_target(self, before: int, target: str) -> None:
+    def _check_target(self, before: int, target: str, name: str = "output") -> None:
         """Raise ValueError if a target is no text or too long behind ``before`` tokens; nothing is run for it."""
         most = min(self._max_tokens, MOST_OUTPUTS)
-        self._check_text("output", target, most)
+        self._check_text(name, target, most)
         spaced = target if target[:1].isspace() else f" {target}"  # which may be taken for it
         count = max(len(self.tokenizer.encode(text, add_special_tokens=False)) for text in (target, spaced))
         if count > most:
-            raise ValueError(f"The output has {count} tokens, and this page takes {most} of one: shorten it.")
+            raise ValueError(f"The {name} has {count} tokens, and this page takes {most} of one: shorten it.")
         if self._positions is not None and before + count > self._positions:
             raise ValueError(
-                f"The prompt has {before} tokens and the output {count}, and the model has {self._positions} positions "
+                f"The prompt has {before} tokens and the {name} {count}, and the model has {self._positions} positions "
                 "for both: shorten one of them."
             )
 
@@ -146,25 +149,39 @@ class Explainer:
                 f"The {name} has half a character, {text[error.start]!r} at {error.start}: write it anew."
             ) from error
 
-    def explain(self, ids: Sequence[int], outputs: Tensor, methods: Sequence[str], curvature: str) -> Comparison:
+    def explain(
+        self,
+        ids: Sequence[int],
+        outputs: Tensor,
+        methods: Sequence[str],
+        curvature: str = OWN,
+        contrast: str | None = None,
+    ) -> Comparison:
         """One or more methods on one output.
 
         Args:
             ids: token ids of all that is before the output.
             outputs: token ids (K,).
             methods: names of `captum_heta.methods.METHODS`.
-            curvature: HETA's ``curvature``, one of `captum_heta.options.CURVATURE_MODES`. Other methods have none.
+            curvature: one of `captum_heta.options.CURVATURE_MODES` for the methods of `CURVED`, or `OWN` for the one
+                that each has by itself. Other methods have none.
+            contrast: a text that the output is compared with, as in `captum_heta.compare`.
 
         Raises:
-            ValueError: for another curvature or method, and for a method that is named twice.
+            ValueError: for another curvature or method, for a method that is named twice, and for a contrast that is no
+                text or too long, or that no method explains.
         """
-        if curvature not in CURVATURE_MODES:
-            raise ValueError(f"curvature must be one of {', '.join(CURVATURE_MODES)}, got {curvature!r}.")
+        if curvature not in (OWN, *CURVATURE_MODES):
+            raise ValueError(f"curvature must be one of {', '.join((OWN, *CURVATURE_MODES))}, got {curvature!r}.")
+        if contrast is not None:
+            self._check_target(len(ids), contrast, "contrast")
         if len(set(methods)) < len(methods):
             raise ValueError(f"The methods are {' and '.join(methods)}: choose another one for the second.")
-        options = {METHODS["heta"].title: {"curvature": curvature}} if "heta" in methods else {}
         named = named_methods(methods, self.model)
-        return compare(named, self.tokenizer, TextInput(ids, self.tokenizer), outputs, options=options)
+        curved = [METHODS[name].title for name in methods if name in CURVED and curvature != OWN]
+        options = {title: {"curvature": curvature} for title in curved}
+        inp = TextInput(ids, self.tokenizer)
+        return compare(named, self.tokenizer, inp, outputs, contrast=contrast, options=options)
 
     def label(self, token: int) -> str:
         """A token as text on one line, with signs for its white space."""

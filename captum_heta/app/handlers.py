@@ -8,7 +8,7 @@ from typing import Any
 
 import gradio as gr
 
-from captum_heta.app.explainer import Choices, Explainer, output_of
+from captum_heta.app.explainer import CURVED, Choices, Explainer, output_of
 from captum_heta.app.results import HINT, message_html, results
 from captum_heta.app.runs import Stopped
 from captum_heta.files import write_whole
@@ -52,8 +52,8 @@ class Handlers:
         return None, gr.Radio(choices=[], value=None), gr.Radio(choices=[], value=None)
 
     def has_curvature(self, method: str, beside: str) -> Any:
-        """The choice of a curvature is there if HETA is among the methods."""
-        return gr.Dropdown(visible="heta" in (method, beside))
+        """The choice of a curvature is there if a method among the two has one."""
+        return gr.Dropdown(visible=method in CURVED or beside in CURVED)
 
     def explain_token(self, request: gr.Request, prompt: str, token: int, *settings: Any) -> tuple[Any, ...]:
         """As `explain`, of a next token."""
@@ -82,6 +82,7 @@ class Handlers:
         method: str,
         beside: str,
         curvature: str,
+        contrast: str,
         session: str | None,
     ) -> tuple[Any, ...]:
         """The results, the two files to download, and the session's folder.
@@ -95,7 +96,8 @@ class Handlers:
             choices: those that were predicted last.
             method: a name of `captum_heta.methods.METHODS`.
             beside: another one, or `NONE`.
-            curvature: of HETA.
+            curvature: of the methods that have one.
+            contrast: the text that the output is compared with; empty for none.
             session: the session's folder, if it has one.
         """
         try:
@@ -106,7 +108,7 @@ class Handlers:
                 else:
                     ids, outputs = output_of(choices, prompt, token, step)
                 methods = [method] if beside == NONE else [method, beside]
-                found = self._explainer.explain(ids, outputs, methods, curvature)
+                found = self._explainer.explain(ids, outputs, methods, curvature, contrast or None)
                 shown = results(found)
             session = session or tempfile.mkdtemp(dir=self._folder)
             html_file, json_file = (Path(session) / name for name in _FILES)

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import gradio as gr
 from starlette.middleware import Middleware
 
-from captum_heta.app.explainer import Explainer
+from captum_heta.app.explainer import OWN, Explainer
 from captum_heta.app.gate import MOST, Gate
 from captum_heta.app.handlers import NONE, Handlers, forget
 from captum_heta.app.results import HINT, STYLE
@@ -17,6 +17,9 @@ from captum_heta.options import CURVATURE_MODES
 
 _HOUR = 3600  # seconds
 _STYLE = "#head h1 { font-size: 1.5rem; margin: 0; } #head p { margin: 0; overflow-wrap: anywhere; }" + STYLE
+
+# What stands behind the names of two methods that are easily taken for each other.
+_WHOSE = {"targeted": " (ours)", "heta": " (the paper's)"}
 
 # One run of the model at a time, whoever asks; no interface for programs, and progress is shown in one place.
 _MODEL: dict[str, Any] = {"concurrency_limit": 1, "concurrency_id": "model", "api_visibility": "private"}
@@ -45,6 +48,7 @@ class _Parts(NamedTuple):
     token: gr.Radio
     step: gr.Radio
     typed: gr.Textbox
+    contrast: gr.Textbox
     method: gr.Dropdown
     beside: gr.Dropdown
     curvature: gr.Dropdown
@@ -116,12 +120,13 @@ def _layout(prompt: str, name: str) -> _Parts:
             token = gr.Radio([], label="Explain a likely next token", elem_id="token")
             step = gr.Radio([], label="or a token of the model's continuation", elem_id="step")
             typed = gr.Textbox(label="or what you type (Enter explains it)", max_lines=1, elem_id="typed")
-    named = [(method.title, name) for name, method in METHODS.items()]
+            contrast = gr.Textbox(label="and not (another output, or nothing)", max_lines=1, elem_id="contrast")
+    named = [(f"{method.title}{_WHOSE.get(name, '')}", name) for name, method in METHODS.items()]
     with gr.Row(equal_height=True):
-        method = gr.Dropdown(named, value="heta", label="Method", min_width=180, elem_id="method")
-        beside = gr.Dropdown([("none", NONE), *named], value="ig", label="Beside it", min_width=180, elem_id="beside")
+        method = gr.Dropdown(named, value="targeted", label="Method", min_width=180, elem_id="method")
+        beside = gr.Dropdown([("none", NONE), *named], value="heta", label="Beside it", min_width=180, elem_id="beside")
         curvature = gr.Dropdown(
-            list(CURVATURE_MODES), value="auto", label="Curvature of HETA", min_width=180, elem_id="curvature"
+            [OWN, *CURVATURE_MODES], value=OWN, label="Curvature", min_width=180, elem_id="curvature"
         )
     with gr.Row():
         explain = gr.Button("Explain", variant="primary", scale=5, min_width=180, elem_id="explain")
@@ -132,7 +137,7 @@ def _layout(prompt: str, name: str) -> _Parts:
             gr.DownloadButton(f"Download as {kind}", visible=False, size="sm", elem_id=kind.lower())
             for kind in ("HTML", "JSON")
         ]
-    return _Parts(text, predict, token, step, typed, method, beside, curvature, explain, stop, shown, files)
+    return _Parts(text, predict, token, step, typed, contrast, method, beside, curvature, explain, stop, shown, files)
 
 
 def _connect(page: gr.Blocks, parts: _Parts, do: Handlers) -> None:
@@ -151,7 +156,7 @@ def _connect(page: gr.Blocks, parts: _Parts, do: Handlers) -> None:
     # What was predicted after another prompt is nothing to choose from.
     text.change(do.clear, None, [choices, token, step], **_AT_ONCE)
 
-    settings = [choices, parts.method, parts.beside, parts.curvature, session]
+    settings = [choices, parts.method, parts.beside, parts.curvature, parts.contrast, session]
     explained = [parts.shown, *parts.files, session]
     once: dict[str, Any] = {"show_progress_on": [parts.shown], **_MODEL}
     running += [
@@ -159,6 +164,7 @@ def _connect(page: gr.Blocks, parts: _Parts, do: Handlers) -> None:
         token.input(do.explain_token, [text, token, *settings], explained, **once),
         step.input(do.explain_step, [text, step, *settings], explained, **once),
         typed.submit(do.explain_typed, [text, typed, *settings], explained, **once),
+        parts.contrast.submit(do.explain, [text, typed, token, step, *settings], explained, **once),
     ]
     # Gradio takes out of the queue what waits there, and no longer waits for what runs, which the handler ends.
     parts.stop.click(do.stop, None, parts.shown, cancels=running, **_AT_ONCE)

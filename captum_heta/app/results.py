@@ -22,6 +22,6 @@ def message_html(message: str) -> str:
 def results(comparison: Comparison) -> str:
     """Each method's shaded text and time, side by side where there is room, what failed, and how alike they are.
 
-    The tooltip of a token has its score; for HETA also the three terms, means where there are several outputs.
+    The tooltip of a token has its score; for HETA in both forms also its three terms, means of several outputs.
     """
     return body(view_of(comparison))

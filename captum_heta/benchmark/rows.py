@@ -254,10 +254,12 @@ PRESETS = {
     "table1": Preset(_COMPARED, ("soft_nc", "soft_ns", "pi_soft_nc", "pi_soft_ns")),
     "table2": Preset(_COMPARED, ("dsa", "f1", "top1")),
     "ablation": Preset(
-        ("heta", *(f"heta/{part}" for part in _PARTS), RANDOM), ("pi_soft_nc", "pi_soft_ns", "dsa", "f1")
+        ("heta", *(f"heta/{part}" for part in _PARTS), "gradient_norm", RANDOM),
+        ("pi_soft_nc", "pi_soft_ns", "dsa", "f1"),
     ),
     "robustness": Preset(
-        ("heta", "heta:fisher", "ig", "gxa", "ablation", "normxlogit"), ("sensitivity", "paraphrase", "decoding")
+        ("heta", "heta:fisher", "gradient_norm", "ig", "gxa", "ablation", "normxlogit"),
+        ("sensitivity", "paraphrase", "decoding"),
     ),
     "beta-gamma": Preset(
         tuple(f"heta/beta={beta / 10:g}" for beta in range(0, 11)), ("pi_soft_nc", "pi_soft_ns", "dsa", "f1")

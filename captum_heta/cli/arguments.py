@@ -6,10 +6,20 @@ from typing import Annotated
 
 import typer
 
+from captum_heta.demo import MODELS
+
 DTYPES = ("float32", "bfloat16")
 STANDARD = Path("-")  # input or output
 
-ModelOption = Annotated[str | None, typer.Option(help="A Hugging Face id or folder; the embedded model if left out.")]
+# the models that come with the package, by what results say they are of
+EMBEDDED = {f"captum_heta.demo.{name}": name for name in MODELS}
+
+ModelOption = Annotated[
+    str | None,
+    typer.Option(
+        help=f"A Hugging Face id or folder; the embedded model if left out, or another: {', '.join(list(EMBEDDED)[1:])}."
+    ),
+]
 DtypeOption = Annotated[
     str | None, typer.Option(help="Of the weights of --model: float32 or bfloat16; float32 if left out.")
 ]
@@ -66,7 +76,12 @@ def check_model_options(name: str | None, dtype: str | None, device_map: str | N
         raise ValueError(f"--dtype must be {' or '.join(DTYPES)}, got {dtype!r}.")
     if name == "":
         raise ValueError("--model is empty: give a Hugging Face id or folder, or leave it out for the embedded model.")
-    if name is None and device_map is not None:
-        raise ValueError("--device-map places the model of --model; the embedded one is small.")
-    if name is None and dtype is not None:
-        raise ValueError("--dtype is that of the model of --model; the embedded one has float32: leave it out.")
+    if embedded(name) and device_map is not None:
+        raise ValueError("--device-map places the model of --model; an embedded one is small.")
+    if embedded(name) and dtype is not None:
+        raise ValueError("--dtype is that of the model of --model; an embedded one has float32: leave it out.")
+
+
+def embedded(name: str | None) -> str | None:
+    """Which of the models that come with the package is meant; None if it is none of them."""
+    return MODELS[0] if name is None else EMBEDDED.get(name)

@@ -8,14 +8,12 @@ import typer
 
 from captum_heta.cli.arguments import listed
 from captum_heta.cli.files import written
-from captum_heta.cli.messages import reported_errors, terminal
+from captum_heta.cli.messages import INTERRUPTED, print_note, reported_errors, terminal, warnings_to
 from captum_heta.cli.question import Question, asking
 from captum_heta.methods import METHODS, check_names
 
 if TYPE_CHECKING:
     from captum_heta.comparison import Comparison
-
-_INTERRUPTED = 130  # the exit status after Ctrl-C
 
 
 @asking
@@ -23,10 +21,11 @@ def compare(
     asked: Question,
     methods: Annotated[
         str, typer.Option(help=f"The methods, separated by commas: {', '.join(METHODS)}.")
-    ] = "heta,ig,ablation",
+    ] = "targeted,heta,ig,ablation",
 ) -> None:
     """Shade a prompt's tokens by the scores of several methods, one under the other.
 
+    With --contrast, methods that cannot explain a difference explain the target alone, which is said beside them.
     Ctrl-C ends it with the methods that are done by then.
     """
     interrupted = False
@@ -34,13 +33,18 @@ def compare(
         names = listed("--methods", methods)
         check_names(names)
         asked = asked.checked()
+        said: list[str] = []
 
         from captum_heta.comparison import ComparisonInterrupt
+        from captum_heta.comparison.contrast import check_contrasting
         from captum_heta.comparison.saved import to_json
         from captum_heta.comparison.terminal import show_comparison
 
+        if asked.contrast is not None:
+            check_contrasting(names)
         try:
-            comparison = _compared(asked, names)
+            with warnings_to(said.append):
+                comparison = _compared(asked, names)
         except ComparisonInterrupt as stop:
             comparison, interrupted = stop.comparison, True
         files = {asked.html_file: comparison.to_html, asked.json_file: lambda: to_json(comparison)}
@@ -48,15 +52,20 @@ def compare(
             files = {}
         with written(files, asked.debug, asked.quiet) as is_shown:
             if is_shown:
-                show_comparison(comparison, terminal())
+                show_comparison(comparison, terminal(), said)
+            elif not asked.quiet:
+                for warning in said:
+                    print_note(warning)
     if interrupted or not comparison.results:
-        raise typer.Exit(_INTERRUPTED if interrupted else 1)
+        raise typer.Exit(INTERRUPTED if interrupted else 1)
 
 
 def _compared(asked: Question, names: Sequence[str]) -> "Comparison":
     from captum_heta.cli.loading import answered
     from captum_heta.comparison import compare
 
-    model, prompt, outputs = answered(asked)
+    model, prompt, outputs, others = answered(asked)
     show_progress = not asked.quiet and sys.stderr.isatty()
-    return compare(names, prompt.tokenizer, prompt.inp, outputs, model=model, show_progress=show_progress)
+    return compare(
+        names, prompt.tokenizer, prompt.inp, outputs, contrast=others, model=model, show_progress=show_progress
+    )

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from captum_heta.cli.arguments import DebugOption, DeviceOption, DtypeOption, ModelOption, check_model_options
-from captum_heta.cli.messages import print_note, reported_errors
+from captum_heta.cli.messages import print_note, reported_errors, warnings_to
 
 
 def demo(
@@ -54,7 +54,8 @@ def demo(
             page = build(explainer, Path(folder), prompt, model or "the embedded model")
             address = serve(page, host, port, explainer.runs)
             print_note(f"Serving {address} until Ctrl+C")
-            done = served_until(terminated, page, explainer.runs)
+            with warnings_to(print_note):
+                done = served_until(terminated, page, explainer.runs)
     if not done:
         leave()
 

@@ -1,76 +1,106 @@
-"""``captum-heta explain``: a prompt shaded by HETA's scores."""
+"""``captum-heta explain``: a prompt shaded by Targeted HETA's scores, and by HETA's."""
 
 import sys
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from captum_heta.cli.files import written
-from captum_heta.cli.messages import reported_errors, terminal
+from captum_heta.cli.messages import INTERRUPTED, USER_ERRORS, print_note, reported_errors, terminal, warnings_to
 from captum_heta.cli.question import Question, asking
-from captum_heta.options import CURVATURE_MODES, CurvatureOptions
+from captum_heta.methods import METHODS
+from captum_heta.options import CURVATURE_MODES, CurvatureOptions, TargetedOptions
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from captum_heta.cli.explanation import Explanation
 
-    from captum_heta.attr import LLMTokenAttributionResult
+# Methods whose scores have terms, the default before the one beside it, by their short names; and what they are.
+EXPLAINING = {
+    "targeted": "ours: contribution flow * curvature * target information",
+    "heta": "the paper's, Eq. 5: semantic flow * (0.5 curvature + 0.5 information)",
+}
 
 
 @asking
 def explain(
     asked: Question,
+    method: Annotated[
+        str | None,
+        typer.Option(
+            help="targeted (Targeted HETA, ours) or heta (HETA, the paper's Eq. 5), by itself; if left out, targeted "
+            "with heta below, which takes about twice as long."
+        ),
+    ] = None,
     curvature: Annotated[
-        str, typer.Option(help=f"How HETA estimates the curvature, from exact to cheap: {', '.join(CURVATURE_MODES)}.")
-    ] = "auto",
+        str | None,
+        typer.Option(
+            help=f"How the curvature is estimated: {', '.join(CURVATURE_MODES)}; if left out as the method does, which "
+            "is fisher for targeted and auto for heta by itself."
+        ),
+    ] = None,
 ) -> None:
-    """Shade a prompt's tokens by their HETA scores, and list the highest with their terms."""
+    """Shade a prompt's tokens by the scores of Targeted HETA and list the highest with their terms.
+
+    Below, the prompt is shaded by the scores of the paper's HETA; Ctrl-C while they are computed keeps the others.
+    """
     with reported_errors(asked.debug):
-        CurvatureOptions(curvature=curvature)  # which refuses what is none
-        result = _explained(asked.checked(), curvature)
+        if method is not None and method not in EXPLAINING:
+            raise ValueError(f"--method must be {' or '.join(EXPLAINING)}, got {method!r}; compare has the others.")
+        if curvature is not None:
+            CurvatureOptions(curvature=curvature)  # which refuses what is none
+        names = list(EXPLAINING) if method is None else [method]
+        if method is None and curvature is None:
+            curvature = TargetedOptions().curvature  # of both, so that the second costs no more than the first
+        explanations = _explained(asked.checked(), names, curvature)
+        first = explanations[0].result
+        assert first is not None  # or it would have raised
 
         from captum_heta.attr.saved import to_record
+        from captum_heta.cli.explanation import show, view_of
         from captum_heta.stored import as_json
+        from captum_heta.visualization.html import page
 
-        files = {asked.html_file: result.to_html, asked.json_file: lambda: as_json(to_record(result))}
+        files = {
+            asked.html_file: lambda: page(view_of(first, explanations)),
+            asked.json_file: lambda: as_json(to_record(first)),
+        }
         with written(files, asked.debug, asked.quiet) as is_shown:
             if is_shown:
-                show_result(result, terminal())
+                show(first, explanations, terminal())
+            elif not asked.quiet:
+                for warning in [warning for one in explanations for warning in one.said]:
+                    print_note(warning)
+    last = explanations[-1].failure
+    if last is not None and last.kind == KeyboardInterrupt.__name__:
+        raise typer.Exit(INTERRUPTED)
 
 
-def _explained(asked: Question, curvature: str) -> "LLMTokenAttributionResult":
-    from captum_heta.attr import HETA, LLMTokenAttribution
+def _explained(asked: Question, names: Sequence[str], curvature: str | None) -> "list[Explanation]":
+    """What each method found; a second one that fails, or is interrupted, takes nothing from the first."""
+    from captum_heta.attr import LLMTokenAttribution
+    from captum_heta.cli.explanation import Explanation
     from captum_heta.cli.loading import answered
+    from captum_heta.comparison import Failure
 
-    model, prompt, outputs = answered(asked)
+    model, prompt, outputs, others = answered(asked)
     _ = prompt.places  # what a tokenizer without places has to say of it, it says before
-    llm = LLMTokenAttribution(HETA(model), prompt.tokenizer)
-    show_progress = asked.model is not None and not asked.quiet and sys.stderr.isatty()
-    return llm.attribute(prompt.inp, outputs, curvature=curvature, show_progress=show_progress)
-
-
-def show_result(result: "LLMTokenAttributionResult", console: "Console") -> None:
-    """The shaded prompt, what scores highest, and how likely each output token was."""
-    from rich.text import Text
-
-    from captum_heta.attr.result_view import probability, unlikely_note, why
-    from captum_heta.visualization.signs import visible
-    from captum_heta.visualization.terminal import has_colours, highest, outputs_table, scored_text
-
-    count, coloured = len(result.output_tokens), has_colours(console)
-    scores = (result.seq_attr / count).tolist()
-    terms = {name.replace("_", " "): values.mean(0).tolist() for name, values in result.terms._asdict().items()}
-    console.print(why(result.target, probability(result)), markup=False)
-    for note in unlikely_note(result):
-        console.print(note, markup=False, style="yellow")
-    console.print("")
-    if not coloured:
-        console.print(Text(f"{visible(result.prompt)}\n"))
-    console.print(scored_text(console, result.prompt, result.spans, scores))
-    console.print(f"\nHighest scores{f', means over {count} output tokens' if count > 1 else ''}:")
-    console.print(highest(result.prompt, result.spans, {"score": scores} | terms, marked=not coloured))
-    if count > 1:
-        console.print("\nEach output token, and the tokens with the largest shares of its scores:")
-        console.print(outputs_table(result.output_labels, result.pieces, result.shares.tolist()))
-    about = result.provenance
-    seconds = f"{len(scores)} tokens, curvature {about['curvature']}, {about['seconds']:.2f} s"
-    console.print(f"\n{seconds}", markup=False)
+    options: dict[str, Any] = {} if curvature is None else {"curvature": curvature}
+    options |= {} if others is None else {"contrast": others}
+    options["show_progress"] = asked.model is not None and not asked.quiet and sys.stderr.isatty()
+    found: list[Explanation] = []
+    for name in names:
+        said: list[str] = []
+        title, what = METHODS[name].title, EXPLAINING[name]
+        llm: LLMTokenAttribution = LLMTokenAttribution(METHODS[name].make(model), prompt.tokenizer)
+        try:
+            with warnings_to(said.append):
+                result = llm.attribute(prompt.inp, outputs, **options)
+        except (*USER_ERRORS, KeyboardInterrupt) as error:
+            if not found:
+                raise
+            failure = Failure(type(error).__name__, str(error) or "interrupted")
+            found.append(Explanation(title, what, None, said, failure))
+        else:
+            found.append(Explanation(title, what, result, said))
+    return found

@@ -6,18 +6,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from captum_heta.cli.arguments import DTYPES, check_model_options
+from captum_heta.cli.arguments import DTYPES, check_model_options, embedded
 from captum_heta.cli.question import Question
-from captum_heta.demo import examples, load_model
+from captum_heta.demo import MODELS, examples, load_model
 from captum_heta.inputs import LocatedInput, TextInput
-from captum_heta.inputs.target import generated_answer, next_token, target_ids
+from captum_heta.inputs.target import contrasted, generated_answer, next_token, target_ids
 from captum_heta.models import LanguageModel
 from captum_heta.prompts import check_length
 from captum_heta.tokenizers import Tokenizer
 
 
-def answered(asked: Question) -> tuple[Any, LocatedInput, Tensor]:
-    """The model, the prompt and the output that a person asks about.
+def answered(asked: Question) -> tuple[Any, LocatedInput, Tensor, Tensor | None]:
+    """The model, the prompt, the output that a person asks about, and what it is compared with, None for nothing.
 
     Raises:
         ValueError: if something of them does not fit together.
@@ -25,7 +25,10 @@ def answered(asked: Question) -> tuple[Any, LocatedInput, Tensor]:
     prompt, target = example(asked.prompt, asked.target, asked.answer)
     model, tokenizer = load(asked.model, asked.dtype, bos=asked.bos, place=asked.device)
     inp = located(beginning(tokenizer, asked.bos) + prompt, model, tokenizer)
-    return model, inp, outputs_of(inp, model, target, asked.answer)
+    outputs = outputs_of(inp, model, target, asked.answer)
+    if asked.contrast is None:
+        return model, inp, outputs, None
+    return model, inp, *contrasted(asked.contrast, outputs, inp, LanguageModel(model))
 
 
 def example(prompt: str | None, target: str | None, answer: bool = False) -> tuple[str, str | None]:
@@ -74,7 +77,7 @@ def load(
     """The model, on a GPU if there is one, and its tokenizer.
 
     Args:
-        name: a Hugging Face id or folder; None for the embedded model.
+        name: a Hugging Face id or folder, or a name of `EMBEDDED`; None for the embedded model.
         dtype: "float32" or "bfloat16"; None for float32.
         device_map: how accelerate places the model; None for one device.
         device: the number of the GPU, without ``device_map``.
@@ -86,8 +89,9 @@ def load(
     """
     check_model_options(name, dtype, device_map)
     check_device(place)
-    if name is None:
-        model, tokenizer = load_model()
+    known = embedded(name)
+    if name is None or known is not None:
+        model, tokenizer = load_model(known or MODELS[0])
         beginning(tokenizer, bos)
         return (model if place is None else model.to(place)), tokenizer
     if os.path.isabs(name) and not os.path.isdir(name):

@@ -2,14 +2,18 @@
 
 import sys
 import traceback
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from io import TextIOWrapper
+from typing import Any
 
 import typer
 from rich.console import Console
 
 from captum_heta.visualization.signs import visible
+
+INTERRUPTED = 130  # the exit status after Ctrl-C
 
 # What a person is told in a sentence; other errors are mistakes of this package, and keep their traceback.
 USER_ERRORS = (ValueError, TypeError, RuntimeError, OSError, ImportError)
@@ -35,6 +39,26 @@ def print_error(error: BaseException, debug: bool = False, more: str = "") -> No
         errors.print(visible("".join(traceback.format_exception(error))), markup=False, soft_wrap=True)
     errors.print("Error:", style="bold red", end=" ")
     errors.print(visible(" ".join(filter(None, (more, str(error) or type(error).__name__)))), markup=False)
+
+
+@contextmanager
+def warnings_to(say: Callable[[str], object]) -> Iterator[None]:
+    """Within this context what a warning says goes to ``say``, without the line of code that it comes from.
+
+    Those that are for programmers, such as DeprecationWarning, stay as they are.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", UserWarning)
+        as_before = warnings.showwarning
+
+        def show(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
+            if issubclass(category, UserWarning):
+                say(str(message))
+            else:
+                as_before(message, category, *where, **more)
+
+        warnings.showwarning = show
+        yield
 
 
 @contextmanager

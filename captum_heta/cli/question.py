@@ -1,4 +1,4 @@
-"""What ``explain`` and ``compare`` ask alike: a prompt, a target, a model, and where the answer goes."""
+"""What ``explain`` and ``compare`` ask alike: a prompt, a target, a contrast, a model, and where the answer goes."""
 
 import inspect
 from collections.abc import Callable
@@ -35,6 +35,13 @@ class Question(NamedTuple):
             "model's likeliest token if left out."
         ),
     ] = None
+    contrast: Annotated[
+        str | None,
+        typer.Option(
+            help="Another continuation: explain why the target and not this one, up to the first token in which they "
+            "differ."
+        ),
+    ] = None
     model: ModelOption = None
     file: Annotated[
         Path | None, typer.Option("--file", help="Read the prompt from this file; its last newline is cut.")
@@ -62,13 +69,15 @@ class Question(NamedTuple):
         """With the prompt read from wherever it is; what is wrong is said before a model is loaded.
 
         Raises:
-            ValueError: for files, options of the model, a prompt or a target that cannot be used.
+            ValueError: for files, options of the model, a prompt, a target or a contrast that cannot be used.
             OSError: for a prompt's file that cannot be read.
         """
         check_files({"--html": self.html_file, "--json": self.json_file})
         check_model_options(self.model, self.dtype)
         if self.target == "":
             raise ValueError("--target is empty: give a text, or leave it out for the model's likeliest token.")
+        if self.contrast == "":
+            raise ValueError("--contrast is empty: give the text that the target is compared with, or leave it out.")
         if self.target is not None and self.answer:
             raise ValueError("--answer explains what the model generates: leave it out, or --target.")
         return self._replace(prompt=read_prompt(self.prompt, self.file))

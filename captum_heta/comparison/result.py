@@ -53,6 +53,7 @@ class Comparison:
         seconds: how long each method took, failed ones too.
         groups: the name of the document or the message of each feature; None for an input without such parts.
         provenance: what the numbers were made with: model, versions, date.
+        contrast: the text that the target is compared with, by the methods whose results have it too; None for none.
     """
 
     prompt: str
@@ -64,6 +65,7 @@ class Comparison:
     seconds: dict[str, float] = field(default_factory=dict)
     groups: list[str] | None = None
     provenance: dict[str, Any] = field(default_factory=dict)
+    contrast: str | None = None
 
     @property
     def names(self) -> list[str]:
@@ -125,11 +127,11 @@ class Comparison:
             shares: as in `to_html`.
             **kwargs: those of `captum_heta.visualization.plot_text`.
         """
-        from captum_heta.comparison.view import outputs_note, question
+        from captum_heta.comparison.view import alone_note, outputs_note, question
         from captum_heta.visualization import plot_text
 
         rows = {
-            f"{name} ({self.seconds[name]:.2f} s)": self.spread(row)
+            f"{name} ({', '.join([f'{self.seconds[name]:.2f} s', *alone_note(self, name)])})": self.spread(row)
             for name, row in zip(self.names, self.matrix("shares" if shares else "none").tolist(), strict=True)
         }
         kwargs.setdefault("title", "\n".join([question(self), *outputs_note(self)]))

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from captum_heta.attr import LLMTokenAttribution, TokenAttribution
 from captum_heta.attr._captum import NullProgress, progress
+from captum_heta.comparison.contrast import OPTION, both_outputs, check_options, explains_contrast, without_contrast
 from captum_heta.comparison.interruption import ComparisonInterrupt
 from captum_heta.comparison.models import language_models, tightest, undisturbed
 from captum_heta.comparison.result import Comparison, Failure
@@ -39,6 +40,7 @@ def compare(
     inp: str | InterpretableInput,
     target: str | Tensor | None = None,
     *,
+    contrast: str | Tensor | None = None,
     model: Any = None,
     gen_args: dict[str, Any] | None = None,
     options: Mapping[str, Mapping[str, Any]] | None = None,
@@ -58,6 +60,9 @@ def compare(
         inp: a TextTokenInput or TextTemplateInput, such as a `ChatInput` or a `DocumentsInput`; or text, whose tokens
             except the special ones are the features.
         target: what is explained, as text or token ids (K,). None lets the first method's model generate it, once.
+        contrast: what the target is compared with, as text or as many token ids: methods that have the option explain
+            log P(target) - log P(contrast), why the one and not the other, and the others the target alone, which is
+            told beside them. Two texts are compared up to the first token in which they differ, by all methods.
         model: the model of methods that are named, a causal language model of transformers.
         gen_args: arguments of ``model.generate``; only without ``target``. None generates greedily, as Captum does,
             up to the end of the models' positions.
@@ -67,8 +72,8 @@ def compare(
 
     Raises:
         TypeError: for something that is no attribution method, and an input of another kind.
-        ValueError: if there are no methods, options for none of them, nothing to explain, or prompt and target are
-            longer than a method's model can read.
+        ValueError: if there are no methods, options for none of them, nothing to explain, a contrast that no method
+            explains or that is no other output, or prompt and target are longer than a method's model can read.
         ComparisonInterrupt: a KeyboardInterrupt, after one during the methods.
 
     Example::
@@ -88,6 +93,9 @@ def compare(
     if not isinstance(inp, str | TextTokenInput | TextTemplateInput):
         raise TypeError(f"inp must be text, a TextTokenInput or a TextTemplateInput, got {type(inp).__name__}.")
     wrapped = {name: _wrapped(name, method, tokenizer) for name, method in methods.items()}
+    check_options(wrapped, options)
+    if contrast is not None and not any(map(explains_contrast, wrapped.values())):
+        raise without_contrast(wrapped)
     # before anything that takes longer the longer the text is
     models = language_models(wrapped.values())
     limit, length = tightest(models), _length(inp, tokenizer)
@@ -95,6 +103,9 @@ def compare(
         check_length(limit, length)
     prompt = LocatedInput(TextInput(inp, tokenizer) if isinstance(inp, str) else inp, tokenizer)
     outputs = chosen_outputs(target, gen_args, prompt, models[0] if models else None)
+    others = None
+    if contrast is not None:
+        outputs, others = both_outputs(contrast, outputs, prompt, models[0])
     if limit is not None:
         check_length(limit, length + len(outputs) - 1)
     found = Comparison(
@@ -104,9 +115,14 @@ def compare(
         tokenizer.decode(outputs),
         groups=prompt.groups,
         provenance=_provenance(models, options),
+        contrast=None if others is None else tokenizer.decode(others),
     )
+    given = {name: dict(options.get(name, {})) for name in wrapped}
+    for name, method in wrapped.items():
+        if others is not None and explains_contrast(method):
+            given[name][OPTION] = others
     try:
-        _run(found, wrapped, prompt, outputs, options, show_progress)
+        _run(found, wrapped, prompt, outputs, given, show_progress)
     except KeyboardInterrupt as stop:
         for name in wrapped:
             found.seconds.setdefault(name, 0.0)
@@ -147,7 +163,7 @@ def _run(
     methods: Mapping[str, Any],
     prompt: LocatedInput,
     outputs: Tensor,
-    options: Mapping[str, Mapping[str, Any]],
+    options: Mapping[str, dict[str, Any]],
     show_progress: bool,
 ) -> None:
     """Put the result of each method into ``found``, or why it has none."""
@@ -156,7 +172,7 @@ def _run(
             start = time.perf_counter()
             try:
                 with undisturbed(method):
-                    result = _attributed(method, prompt, outputs, dict(options.get(name, {})))
+                    result = _attributed(method, prompt, outputs, options[name])
                 _check(result, len(prompt.labels))
             except Exception as error:  # of whatever kind: it is another method's, and told
                 found.failures[name] = Failure(type(error).__name__, str(error))

@@ -1,5 +1,7 @@
 """A comparison in a terminal."""
 
+from collections.abc import Sequence
+
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -10,11 +12,19 @@ from captum_heta.visualization.signs import visible
 from captum_heta.visualization.terminal import has_colours, scored_text
 
 
-def show_comparison(comparison: Comparison, console: Console) -> None:
-    """Each method's time and shaded prompt, what failed, and the rank correlations; scores where nothing is shaded."""
+def show_comparison(comparison: Comparison, console: Console, warnings: Sequence[str] = ()) -> None:
+    """Each method's time and shaded prompt, what failed, and the rank correlations; scores where nothing is shaded.
+
+    Args:
+        comparison: what was found.
+        console: where.
+        warnings: what methods warned of.
+    """
     console.print(question(comparison), markup=False)
     for note in outputs_note(comparison):
         console.print(note, markup=False, style="dim")
+    for warning in warnings:
+        console.print(visible(warning), markup=False, style="yellow")
     names = comparison.names
     if names and has_colours(console):
         console.print("Green: above 0; red: below. Each method has its own scale.", style="dim")

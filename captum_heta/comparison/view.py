@@ -42,7 +42,8 @@ def view_of(comparison: Comparison, shares: bool = False) -> View:
 def question(comparison: Comparison) -> str:
     """What is explained, and how likely it is where a method tells."""
     known = (probability(result) for result in comparison.results.values())
-    return why(comparison.target, next((likely for likely in known if likely is not None), None))
+    likely = next((likely for likely in known if likely is not None), None)
+    return why(comparison.target, likely, comparison.contrast)
 
 
 def outputs_note(comparison: Comparison) -> list[str]:
@@ -54,8 +55,14 @@ def outputs_note(comparison: Comparison) -> list[str]:
     return []
 
 
+def alone_note(comparison: Comparison, name: str) -> list[str]:
+    """What is said of a method beside a contrast that it does not explain."""
+    alone = comparison.contrast is not None and getattr(comparison.results[name], "contrast", None) is None
+    return ["explains the target alone"] if alone else []
+
+
 def method_note(comparison: Comparison, name: str, row: Sequence[float]) -> str:
-    """The time, the score of the full colour, and the scores of features that are no text of the prompt.
+    """The time, the score of the full colour, the scores of features that are no text of the prompt, and `alone_note`.
 
     Args:
         comparison: with a result of ``name``.
@@ -67,7 +74,7 @@ def method_note(comparison: Comparison, name: str, row: Sequence[float]) -> str:
     for feature, places, score in zip(comparison.input_tokens, comparison.places, row, strict=True):
         if not any(start < end for start, end in places):  # a special token, or a template's value that is empty
             said.append(f"not in the text: {feature!r} {score:.3g}")
-    return ", ".join(said)
+    return ", ".join([*said, *alone_note(comparison, name)])
 
 
 def _agreement(comparison: Comparison) -> list[tuple[str, Tensor, str]]:

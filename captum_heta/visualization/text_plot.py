@@ -22,10 +22,10 @@ def plot_terms(
     ax: "Axes | None" = None,
     width: float | None = None,
 ) -> "tuple[Figure, Axes]":
-    """HETA's scores and under them its three terms, all means over the outputs, by `plot_text`.
+    """Scores of HETA, in any of its forms, and under them its three terms, all means over the outputs, by `plot_text`.
 
     Args:
-        result: of `LLMTokenAttribution` with `HETA`.
+        result: of `LLMTokenAttribution` with `HETA` or `TargetedHETA`.
         text: the prompt.
         spans: the characters [start, end) of each feature.
         ax: as in `plot_text`.
@@ -37,10 +37,10 @@ def plot_terms(
     terms = getattr(result, "terms", None)
     if terms is None:
         raise ValueError(
-            "The result has no terms, which only HETA's have. Attribute with LLMTokenAttribution(HETA(model), "
-            "tokenizer), or show the scores alone with plot_text."
+            "The result has no terms, which only those of HETA and TargetedHETA have. Attribute with "
+            "LLMTokenAttribution(TargetedHETA(model), tokenizer), or show the scores alone with plot_text."
         )
-    rows = {"HETA": (result.seq_attr / len(terms.semantic_flow)).tolist()}
+    rows = {getattr(result, "method", "") or "score": (result.seq_attr / len(terms[0])).tolist()}
     rows |= {name.replace("_", " "): values.mean(0).tolist() for name, values in terms._asdict().items()}
     return plot_text(rows, text, spans, ax, width)
 

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from captum_heta import HETA, compare
-from captum_heta.app.explainer import MOST_OUTPUTS, Choices, Explainer, output_of
+from captum_heta.app.explainer import MOST_OUTPUTS, OWN, Choices, Explainer, output_of
 from captum_heta.demo import load_model
 from captum_heta.inputs import TextInput
 from captum_heta.options import CURVATURE_MODES
@@ -151,17 +151,51 @@ def test_explains_as_compare_does(demo, explainer):
     model, tokenizer = demo
     ids, outputs = explainer.typed(PROMPT, "Oslo")
     scores = []
-    for curvature in CURVATURE_MODES:
+    for curvature in (OWN, *CURVATURE_MODES):
         found = explainer.explain(ids, outputs, ["heta", "normxlogit"], curvature)
-        options = {"HETA": {"curvature": curvature}}
+        options = {"HETA": {"curvature": curvature}} if curvature != OWN else {}
         expected = compare({"HETA": HETA(model)}, tokenizer, PROMPT, outputs, options=options)
         assert found.names == ["HETA", "NormXLogit"]
         assert found.prompt == PROMPT
         torch.testing.assert_close(found.results["HETA"].terms.curvature, expected.results["HETA"].terms.curvature)
         scores.append(found.results["HETA"].terms.curvature)
     # the option does something
-    assert not torch.allclose(scores[1], scores[3])
+    assert not torch.allclose(scores[2], scores[4])
+    assert torch.equal(scores[0], scores[1])  # HETA's own is "auto"
     assert explainer.explain(ids, outputs, ["normxlogit"], "auto").names == ["NormXLogit"]
+
+
+def test_each_method_has_its_own_curvature_unless_one_is_chosen(explainer):
+    ids, outputs = explainer.typed(PROMPT, "Oslo")
+    for curvature, expected in ((OWN, ["fisher", "low_rank"]), ("gradient", ["gradient", "gradient"])):
+        found = explainer.explain(ids, outputs, ["targeted", "heta"], curvature)
+        assert found.names == ["Targeted HETA", "HETA"]
+        assert [result.provenance["curvature"] for result in found.results.values()] == expected
+
+
+def test_a_contrast_is_that_of_compare(demo, explainer):
+    ids, outputs = explainer.typed(PROMPT, "Oslo")
+    found = explainer.explain(ids, outputs, ["targeted", "gxa"], contrast="Rome")
+    expected = compare(["targeted"], demo[1], PROMPT, "Oslo", contrast="Rome", model=demo[0])
+    assert found.contrast == " Rome"
+    torch.testing.assert_close(found.matrix()[0], expected.matrix()[0])
+    assert explainer.explain(ids, outputs, ["targeted"]).contrast is None
+
+
+@pytest.mark.parametrize(
+    ("contrast", "methods", "message"),
+    [
+        ("Oslo", ["targeted"], "there is no difference to explain"),
+        ("Rome", ["gxa"], "None of the methods Gradient x Activation explains a difference"),
+        ("Rome " * 51, ["targeted"], "The contrast has 52 tokens, and this page takes 50 of one: shorten it"),
+        ("a" * 5001, ["targeted"], "The contrast has 5,001 characters, and this page takes 50 tokens of one"),
+        ("\ud800", ["targeted"], "The contrast has half a character"),
+    ],
+)
+def test_a_contrast_that_is_none_is_told(explainer, contrast, methods, message):
+    ids, outputs = explainer.typed(PROMPT, "Oslo")
+    with pytest.raises(ValueError, match=re.escape(message)):
+        explainer.explain(ids, outputs, methods, contrast=contrast)
 
 
 def test_a_step_is_explained_after_the_tokens_before_it(demo, explainer):
@@ -215,7 +249,11 @@ def test_a_choice_that_is_none_is_an_error(arguments, message):
 @pytest.mark.parametrize(
     ("methods", "curvature", "message"),
     [
-        (["heta"], "newton", "curvature must be one of auto, exact, low_rank, gauss_newton, fisher, got 'newton'"),
+        (
+            ["heta"],
+            "newton",
+            "curvature must be one of default, auto, exact, low_rank, gauss_newton, fisher, gradient, got 'newton'",
+        ),
         (["heta", "heta"], "auto", "The methods are heta and heta: choose another one for the second"),
         (["hetta"], "auto", "There is no method 'hetta'"),
     ],

@@ -11,7 +11,7 @@ from captum_heta.app.handlers import NONE, Handlers, forget
 from captum_heta.comparison import Comparison
 
 PROMPT = "Anna lives in Rome. Ben lives in Oslo.\nQuestion: Where does Ben live?\nAnswer:"
-SETTINGS = ("normxlogit", NONE, "auto")
+SETTINGS = ("normxlogit", NONE, "default", "")
 ASKED = SimpleNamespace(session_hash="a session")  # what of Gradio's request is read
 
 
@@ -72,7 +72,7 @@ def test_a_session_keeps_its_folder_and_another_has_its_own(do, tmp_path):
     [
         (" ", 5, SETTINGS, "The prompt is empty"),
         (PROMPT, 5, SETTINGS, "press Predict again"),
-        (PROMPT, None, ("heta", "heta", "auto"), "The methods are heta and heta"),
+        (PROMPT, None, ("heta", "heta", "default", ""), "The methods are heta and heta"),
         ("Anna " * 200, None, SETTINGS, "this page takes 100"),
         ("Anna \ud800", None, SETTINGS, "The prompt has half a character"),
     ],
@@ -85,6 +85,20 @@ def test_what_a_person_can_mend_is_told(do, caplog, prompt, token, settings, mes
     assert not json_file.visible
     assert session is None
     assert not caplog.records
+
+
+def test_a_contrast_is_in_the_question_and_in_the_files(do):
+    settings = ("targeted", "gxa", "default", "Rome")
+    shown, _, _, session = do.explain_typed(ASKED, PROMPT, "Oslo", None, *settings, None)
+    assert "and not &#39; Rome&#39;?" in shown
+    assert shown.count("explains the target alone") == 1
+    assert "contribution flow " in shown
+    found = Comparison.load(Path(session) / "heta-comparison.json")
+    assert found.contrast == " Rome"
+    assert found.names == ["Targeted HETA", "Gradient x Activation"]
+    shown, html_file, *_ = do.explain_typed(ASKED, PROMPT, "Oslo", None, "gxa", NONE, "default", "Rome", session)
+    assert "None of the methods Gradient x Activation explains a difference" in shown
+    assert not html_file.visible
 
 
 def test_predictions_that_fail_leave_no_choices(do):
@@ -111,6 +125,7 @@ def test_an_unexpected_error_goes_to_the_log_and_not_onto_the_page(do, explainer
 
 def test_the_curvature_is_there_for_heta_alone(do):
     assert do.has_curvature("heta", "ig").visible
+    assert do.has_curvature("targeted", NONE).visible
     assert do.has_curvature("ig", "heta").visible
     assert not do.has_curvature("ig", NONE).visible
 

@@ -24,7 +24,7 @@ def test_the_model_runs_once_at_a_time_and_programs_have_no_interface(explainer,
     assert not page.analytics_enabled
     events = list(page.fns.values())
     model = [event for event in events if event.concurrency_id == "model"]
-    assert len(model) == 7
+    assert len(model) == 8
     assert {event.concurrency_limit for event in model} == {1}
     assert {event.api_visibility for event in events} == {"private"}
     assert {event._id for event in model} == {number for event in events for number in event.cancels}

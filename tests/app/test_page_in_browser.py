@@ -108,16 +108,16 @@ def test_explains_compares_and_hands_out_files(opened, tmp_path):
     asks(tab, " Oslo")
     assert text_of(tab) == text_of(tab, 1) == PROMPT
     heads = tab.locator("#results h3").all_text_contents()
-    assert [head[: head.index(" s, largest")].rsplit(" ", 1)[0] for head in heads] == ["HETA", "Integrated Gradients"]
+    assert [head[: head.index(" s, largest")].rsplit(" ", 1)[0] for head in heads] == ["Targeted HETA", "HETA"]
     titles = (
         tab.locator("#results section >> nth=0").locator("span[title]").evaluate_all("all => all.map(one => one.title)")
     )
     assert len(titles) > 15
     for title in titles:
         assert [line.rsplit(" ", 1)[0] for line in title.split("\n")] == [
-            "score", "semantic flow", "curvature", "information"
+            "score", "contribution flow", "curvature", "target information"
         ]  # fmt: skip
-    # another target, and another method beside HETA, which is then compared
+    # another target, and another method beside it
     tab.click("#token label >> nth=1")
     tab.wait_for_function("() => !document.querySelector('#results h2').textContent.includes('Oslo')")
     choose(tab, "beside", "NormXLogit")
@@ -129,7 +129,7 @@ def test_explains_compares_and_hands_out_files(opened, tmp_path):
         download.value.save_as(tmp_path / f"found.{kind}")
         assert download.value.suggested_filename == f"heta-comparison.{kind}"
     found = Comparison.load(tmp_path / "found.json")
-    assert found.names == ["HETA", "NormXLogit"]
+    assert found.names == ["Targeted HETA", "NormXLogit"]
     assert found.prompt == PROMPT
     assert (
         found.target.strip() == tab.locator("#token label >> nth=1").text_content().split("\N{OPEN BOX}")[1].split()[0]
@@ -156,11 +156,25 @@ def test_one_choice_undoes_the_others(opened):
     tab.wait_for_selector("#token label", state="detached")
 
 
+def test_what_an_output_is_compared_with(opened):
+    tab = opened()
+    tab.locator("#contrast input, #contrast textarea").fill("Rome")
+    tab.keyboard.press("Enter")
+    tab.wait_for_selector("#results h2:has-text(\"and not ' Rome'?\")")
+    tab.click("#token label >> nth=1")  # a choice keeps it
+    tab.wait_for_function("() => !document.querySelector('#results h2').textContent.includes('Oslo')")
+    assert "and not" in tab.text_content("#results h2")
+    tab.locator("#contrast input, #contrast textarea").fill("")
+    tab.click("#explain")
+    tab.wait_for_function("() => !document.querySelector('#results h2').textContent.includes('and not')")
+
+
 def test_any_text_is_shown_as_it_is(opened):
     tab = opened()
     choose(tab, "method", "NormXLogit")
-    tab.wait_for_selector("#curvature", state="detached")
+    assert tab.locator("#curvature").is_visible()  # of HETA beside it
     choose(tab, "beside", "none")
+    tab.wait_for_selector("#curvature", state="detached")
     for text in ("🎉🎉👩\u200d👩", "<img src=x onerror=alert(1)> ${1+1} {{value}} </p>"):
         tab.fill("#prompt textarea", text)
         tab.click("#predict")

@@ -49,16 +49,22 @@ BOTH = [
     (("--dtype", "float32"), "--dtype is that of the model of --model"),
     (("--model", ""), "--model is empty"),
     (("--target", ""), "--target is empty: give a text"),
+    (("--contrast", ""), "--contrast is empty: give the text that the target is compared with"),
     (("--json", "no/such/scores.json"), "--json no/such/scores.json: there is no folder"),
     (("--json", "."), "--json . is a folder: give the name of a file in it"),
     (("--json", __file__ + "/scores.json"), "is a file, in which there can be no other"),
 ]
-EXPLAIN = [*BOTH, (("--curvature", "newton"), "curvature must be one of auto, exact")]
+EXPLAIN = [
+    *BOTH,
+    (("--curvature", "newton"), "curvature must be one of auto, exact"),
+    (("--method", "ig"), "--method must be targeted or heta, got 'ig'; compare has the others"),
+]
 COMPARE = [
     *BOTH,
-    (("--methods", "heta,hetta"), "There is no method 'hetta'; there are heta, ig"),
+    (("--methods", "heta,hetta"), "There is no method 'hetta'; there are heta, targeted"),
     (("--methods", "heta, ig,heta"), "--methods has 'heta' twice"),
     (("--methods", " ,"), "--methods names nothing, got ' ,'"),
+    (("--methods", "ig,tdd", "--contrast", "Rome"), "None of the methods ig, tdd explains a difference of two outputs"),
     (("--html", "no/such/page.html"), "--html no/such/page.html: there is no folder"),
     (("--html", "."), "--html . is a folder"),
     (("--html", "one.x", "--json", "./one.x"), "--html and --json are the same file"),

@@ -22,18 +22,19 @@ def run(*arguments):
 
 
 def test_explains_the_embedded_model_without_any_argument():
-    result = run("--curvature", "fisher")
+    result = run()
     assert result.exit_code == 0, result.output
+    assert result.stderr == ""
     item = next(examples(1))
     assert f"Why '{item.target}'" in result.output.replace("\n", " ") or f"Why '{item.target.strip()}'" in result.output
-    for name in ("token", "score", "semantic flow", "curvature", "information"):
+    for name in ("token", "score", "contribution", "flow", "curvature", "target", "information"):
         assert name in result.output
 
 
 def test_json_has_the_scores_of_the_library(demo, tmp_path):
     model, tokenizer = demo
     file = tmp_path / "scores.json"
-    result = run(PROMPT, "--target", "Oslo", "--curvature", "fisher", "--json", str(file))
+    result = run(PROMPT, "--target", "Oslo", "--method", "heta", "--curvature", "fisher", "--json", str(file))
     assert result.exit_code == 0, result.output
     report = json.loads(file.read_text())
     inp = TextTokenInput(PROMPT, tokenizer, skip_tokens=["<s>", "</s>"])
@@ -130,6 +131,23 @@ class TestCompare:
         result = self.run("--methods", "normxlogit")
         assert result.exit_code == 0, result.output
         assert next(examples(1)).prompt.split(".")[0] in " ".join(result.output.split())
+
+    def test_methods_without_any_choice(self, tmp_path):
+        file = tmp_path / "a.json"
+        assert self.run("Ben lives in Oslo. Ben lives in", "--json", str(file)).exit_code == 0
+        assert Comparison.load(file).names == ["Targeted HETA", "HETA", "Integrated Gradients", "Feature Ablation"]
+
+    def test_a_contrast_goes_to_the_methods_that_have_it(self, tmp_path):
+        html, file = tmp_path / "a.html", tmp_path / "a.json"
+        arguments = ("--methods", "targeted,gxa", "--contrast", "Rome", "--html", str(html), "--json", str(file))
+        result = self.run(PROMPT, *arguments)
+        assert result.exit_code == 0, result.output
+        assert "Why ' Oslo' (probability 0.95) and not ' Rome'?" in result.stdout
+        heads = [line for line in result.stdout.splitlines() if " s, largest" in line]
+        assert [("explains the target alone" in line) for line in heads] == [False, True]
+        found = Comparison.load(file)
+        assert found.contrast == " Rome"
+        assert html.read_text() == found.to_html()
 
     def test_a_method_that_fails_is_told(self, monkeypatch):
         monkeypatch.setitem(METHODS, "broken", SimpleNamespace(title="Broken", make=lambda model: lambda *_: [1.0]))

@@ -3,8 +3,15 @@ from itertools import pairwise
 import pytest
 import torch
 from captum.attr import LLMAttributionResult
+from matplotlib import pyplot as plt
 
 from captum_heta.comparison import Comparison, Failure
+
+
+@pytest.fixture(autouse=True)
+def _close():
+    yield
+    plt.close("all")
 
 
 @pytest.fixture(scope="session")

@@ -285,7 +285,7 @@ def test_every_named_method_explains_the_embedded_model(name, model, tokenizer):
 
 
 def test_unknown_names_are_told():
-    with pytest.raises(ValueError, match="There is no method 'hetta'; there are heta, ig"):
+    with pytest.raises(ValueError, match="There is no method 'hetta'; there are heta, targeted"):
         named_methods(["heta", "hetta"], None)
 
 

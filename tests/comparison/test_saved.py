@@ -100,7 +100,11 @@ def test_what_was_saved_can_be_used(tmp_path):
         ((*OF_A, "token_attr"), [[[1, 2]], [[3, 4]]], "token_attr in results of 'A' must be a list of 2 numbers"),
         ((*OF_A, "output_probs"), [1], "output_probs in results of 'A' must be a list of 2 numbers"),
         ((*OF_A, "terms"), [], "terms in results of 'A' must be an object or null"),
-        ((*OF_A, "terms", "curvature"), DELETED, "terms in results of 'A' must have 'curvature'"),
+        (
+            (*OF_A, "terms", "curvature"),
+            DELETED,
+            "terms in results of 'A' must be an object with semantic_flow, curvature, information or",
+        ),
         ((*OF_A, "terms", "curvature"), [[1]], "curvature in results of 'A' must be a list of 2 numbers, got [1]"),
         (("failures",), ["C"], "failures must be an object"),
         (("failures", "C"), "no", "failures of 'C' must be an object, got 'no'"),
@@ -111,12 +115,31 @@ def test_what_was_saved_can_be_used(tmp_path):
         (("seconds", "A"), DELETED, "seconds must have 'A'"),
         (("seconds", "C"), None, "seconds of 'C' must be a number from 0 on, got None"),
         (("seconds", "C"), -1, "seconds of 'C' must be a number from 0 on, got -1"),
+        (("contrast",), None, "contrast must be text, got None"),
+        (("contrast",), 3, "contrast must be text, got 3"),
+        ((*OF_A, "contrast"), ["d"], "contrast must be text, got ['d']"),
     ],
 )
 def test_what_could_not_be_used_is_refused(path, value, message, tmp_path):
     file = tmp_path / "a.json"
     file.write_text(json.dumps(changed(path, value)))
     assert message in refused(file)
+
+
+def test_a_contrast_comes_back_with_the_results_that_have_it(tmp_path):
+    saved = changed(("contrast",), " d")
+    saved["results"]["A"]["contrast"] = " d"
+    file, again = tmp_path / "a.json", tmp_path / "b.json"
+    file.write_text(json.dumps(saved))
+    found = Comparison.load(file)
+    assert found.contrast == " d"
+    assert found.results["A"].contrast == " d"
+    assert not hasattr(found.results["B"], "contrast")
+    page = found.to_html()
+    assert page.count("explains the target alone") == 1
+    assert "Why &#39;c&#39; (probability 0.5) and not &#39; d&#39;?" in page
+    found.save(again)
+    assert json.loads(again.read_text()) == saved
 
 
 @pytest.mark.parametrize(

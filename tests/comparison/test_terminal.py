@@ -5,13 +5,13 @@ from rich.console import Console
 from captum_heta.comparison.terminal import show_comparison
 
 
-def shown(comparison, **options):
+def shown(comparison, *warnings, **options):
     """The lines in a terminal; with ``styles``, as it gets them."""
     styles = options.pop("styles", False)
     console = Console(
         width=60, record=True, file=io.StringIO(), force_terminal=True, color_system="truecolor", highlight=False
     )
-    show_comparison(comparison, console)
+    show_comparison(comparison, console, warnings)
     return [line.rstrip() for line in console.export_text(styles=styles).splitlines()]
 
 
@@ -43,6 +43,20 @@ def test_one_method_has_no_correlations(made):
     lines = shown(made(["Ben", " lives"], {"A": [1.0, 2.0]}))
     assert lines[-2:] == ["A  0.25 s, largest 2", "Ben lives"]
     assert not any("Spearman" in line for line in lines)
+
+
+def test_what_methods_warned_of_is_text_before_them(made):
+    lines = shown(made(["Ben", " lives"], {"A": [1.0, 2.0]}), "[bold]sink[/bold]\x1b", "all 0")
+    assert lines[:3] == ["Why ' Oslo'?", "[bold]sink[/bold]␛", "all 0"]
+
+
+def test_a_method_beside_a_contrast_that_it_does_not_explain(made):
+    found = made(["Ben", " lives"], {"A": [1.0, 2.0], "B": [2.0, 1.0]})
+    found.contrast = found.results["A"].contrast = " Rome"
+    lines = shown(found)
+    assert lines[0] == "Why ' Oslo' and not ' Rome'?"
+    assert "A  0.25 s, largest 2" in lines
+    assert "B  1.25 s, largest 2, explains the target alone" in lines
 
 
 def test_nothing_but_failures(made):

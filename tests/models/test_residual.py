@@ -70,8 +70,6 @@ def test_a_norm_is_a_linear_map_up_to_the_size_of_its_row(norm):
         torch.testing.assert_close(found, norm(rows), rtol=1e-4, atol=1e-5)
 
 
-
-
 def _scaled(attention, factor):
     inner = attention.forward
     attention.forward = lambda *given, **named: (lambda out: (factor * out[0], *out[1:]))(inner(*given, **named))

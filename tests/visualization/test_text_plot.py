@@ -10,7 +10,7 @@ from captum.attr import LLMAttributionResult, TextTokenInput
 from matplotlib import pyplot as plt
 from matplotlib.colors import to_hex
 
-from captum_heta import HETA, LLMTokenAttribution
+from captum_heta import HETA, LLMTokenAttribution, TargetedHETA
 from captum_heta.attr import HETATerms
 from captum_heta.inputs.offsets import token_spans
 from captum_heta.visualization import plot_terms, plot_text
@@ -208,17 +208,24 @@ def test_axes_that_are_too_small_and_a_width_for_axes_are_errors():
         plot_text({"a": [1.0]}, "abc", [(0, 3)], ax=ax, width=5)
 
 
-def test_terms_are_shown_under_the_scores(demo):
+@pytest.mark.parametrize(
+    ("method", "expected"),
+    [
+        (HETA, ["HETA", "semanticflow", "curvature", "information"]),
+        (TargetedHETA, ["TargetedHETA", "contributionflow", "curvature", "targetinformation"]),
+    ],
+)
+def test_terms_are_shown_under_the_scores(demo, method, expected):
     model, tokenizer = demo
     prompt = "Karen is in the barn. Who is in the barn?"
     inp = TextTokenInput(prompt, tokenizer, skip_tokens=["<s>"])
-    result = LLMTokenAttribution(HETA(model), tokenizer).attribute(inp, " Karen")
+    result = LLMTokenAttribution(method(model), tokenizer).attribute(inp, " Karen")
     spans = token_spans(prompt, tokenizer)[1][1:]
     fig, ax = plot_terms(result, prompt, spans, width=6)
     fig.canvas.draw()
     assert fig.get_figwidth() == 6
     heads = [line.split(",")[0] for line in shown(ax) if ",largest" in line]
-    assert heads == ["HETA", "semanticflow", "curvature", "information"]
+    assert heads == expected
     _, mine = plt.subplots(figsize=(8, 8))
     assert plot_terms(result, prompt, spans, mine)[1] is mine
 
@@ -235,5 +242,5 @@ def test_terms_are_means_over_the_outputs():
 def test_result_without_terms_is_an_error(terms):
     result = LLMAttributionResult(input_tokens=["a"], output_tokens=["b"], seq_attr=[1.0])
     result.__dict__.update(terms)
-    with pytest.raises(ValueError, match="has no terms, which only HETA's have. Attribute with LLMTokenAttribution"):
+    with pytest.raises(ValueError, match="has no terms, which only those of HETA and TargetedHETA have"):
         plot_terms(result, "a", [(0, 1)])

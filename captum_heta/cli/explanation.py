@@ -1,0 +1,109 @@
+"""What ``explain`` shows: the prompt shaded by a method, with what its scores are made of, and by another one below."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+from rich.console import Console
+from rich.text import Text
+
+from captum_heta.attr import LLMTokenAttributionResult
+from captum_heta.attr import result_view as one_result
+from captum_heta.comparison import Failure
+from captum_heta.provenance import in_words
+from captum_heta.visualization.signs import visible
+from captum_heta.visualization.terminal import has_colours, highest, outputs_table, scored_text
+from captum_heta.visualization.view import Section, View
+
+
+class Explanation(NamedTuple):
+    """What a method found.
+
+    Attributes:
+        title: the method.
+        what: what it is, in a few words.
+        result: its scores; None where it failed.
+        said: what it warned of.
+        failure: why there is no result; None for one.
+    """
+
+    title: str
+    what: str
+    result: LLMTokenAttributionResult | None
+    said: Sequence[str] = ()
+    failure: Failure | None = None
+
+    @property
+    def effort(self) -> str:
+        """How its scores were made, in a few words."""
+        assert self.result is not None
+        about = self.result.provenance
+        return f"{len(self.result.seq_attr)} tokens, curvature {about['curvature']}, {about['seconds']:.2f} s"
+
+
+def show(first: LLMTokenAttributionResult, explanations: Sequence[Explanation], console: Console) -> None:
+    """The question, and under it each method's shaded prompt; of the first also the highest scores and each output.
+
+    Args:
+        first: the result of the first.
+        explanations: one a method.
+        console: where.
+    """
+    question = one_result.why(first.target, one_result.probability(first), first.contrast)
+    console.print(question, markup=False)
+    for note in one_result.unlikely_note(first):
+        console.print(note, markup=False, style="yellow")
+    if not has_colours(console):
+        console.print(Text(f"\n{visible(first.prompt)}"))
+    for one in explanations:
+        console.print(Text.assemble("\n", (one.title, "bold"), (f"  {one.what}", "dim")))
+        if one.result is None:
+            console.print(visible(str(one.failure)), markup=False, style="red")
+        else:
+            scores = (one.result.seq_attr / len(one.result.output_tokens)).tolist()
+            console.print(scored_text(console, one.result.prompt, one.result.spans, scores))
+            if one.result is first:
+                _show_highest(first, scores, console)
+        for warning in one.said:
+            console.print(f"\n{visible(warning)}", markup=False, style="yellow")
+        if one.result is not None:
+            console.print(f"\n{one.effort}", markup=False)
+
+
+def _show_highest(result: LLMTokenAttributionResult, scores: Sequence[float], console: Console) -> None:
+    count = len(result.output_tokens)
+    # a word a line, so that all columns have room in 80 characters
+    terms = {name.replace("_", "\n"): values.mean(0).tolist() for name, values in result.terms._asdict().items()}
+    console.print(f"\nHighest scores{f', means over {count} output tokens' if count > 1 else ''}:")
+    columns = {"score": scores} | terms
+    console.print(highest(result.prompt, result.spans, columns, marked=not has_colours(console)))
+    if count > 1:
+        console.print("\nEach output token, and the tokens with the largest shares of its scores:")
+        console.print(outputs_table(result.output_labels, result.pieces, result.shares.tolist()))
+
+
+def view_of(first: LLMTokenAttributionResult, explanations: Sequence[Explanation]) -> View:
+    """The same for a page, with the numbers of each token in its tooltip.
+
+    Args:
+        first: the result of the first.
+        explanations: one a method.
+    """
+    whole = one_result.view_of(first)
+    notes, sections, about = list(whole.notes), [], list(whole.about)
+    for one in explanations:
+        notes += [f"{one.title}: {warning}" for warning in one.said]
+        if one.result is None:
+            sections.append(Section(one.title, one.what, failure=str(one.failure)))
+            continue
+        (section,) = one_result.view_of(one.result).sections
+        sections.append(replace(section, title=one.title, note=f"{one.what}; {section.note}; {one.effort}"))
+        if one.result is not first:
+            about += _differing(one.title, one.result.provenance, first.provenance)
+    return replace(whole, notes=notes, sections=sections, about=about)
+
+
+def _differing(title: str, provenance: Mapping[str, object], known: Mapping[str, object]) -> list[tuple[str, str]]:
+    """What a result was made with, in words, where it is something else than is said already."""
+    others = in_words({name: value for name, value in provenance.items() if known.get(name) != value})
+    return [(f"{title} {name}", value) for name, value in others if name not in ("method", "date")]
