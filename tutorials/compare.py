@@ -1,4 +1,4 @@
-"""One answer explained by HETA and by three of Captum's methods: ``python tutorials/compare.py [picture.svg]``.
+"""One answer explained by HETA, twice, and by two of Captum's methods: ``python tutorials/compare.py [picture.svg]``.
 
 All run on the same input through Captum's own interface; to compare on a model of your own, replace `load_model`.
 """
@@ -15,7 +15,7 @@ from captum_heta.visualization.terminal import shaded
 
 model, tokenizer = load_model()
 (item,) = examples(1)
-found = compare(["heta", "ablation", "ig", "gxa"], tokenizer, item.prompt, item.target, model=model)
+found = compare(["targeted", "heta", "ablation", "ig"], tokenizer, item.prompt, item.target, model=model)
 
 picture = len(sys.argv) > 1
 console = Console(width=96, record=picture, highlight=False)

@@ -2,11 +2,19 @@ import warnings
 
 import pytest
 import torch
-from captum.attr import Attribution
+from captum.attr import Attribution, TextTemplateInput
 from hypothesis import given
 from hypothesis import strategies as st
 
-from captum_heta import HETA, LLMTokenAttribution, TargetedHETA, TargetedTerms, TextInput
+from captum_heta import (
+    HETA,
+    ChatInput,
+    DocumentsInput,
+    LLMTokenAttribution,
+    TargetedHETA,
+    TargetedTerms,
+    TextInput,
+)
 from captum_heta.attr import ContributionTerms, GradientNorm, HETATerms, TargetTerms
 from captum_heta.models import CausalLM, trace_of
 from captum_heta.terms.contribution_flow import contribution_flow
@@ -332,3 +340,55 @@ class TestGradientNorm:
             assert all(parameter.requires_grad for parameter in model.parameters())
         finally:
             model.eval()
+
+
+class TestInputs:
+    """Whatever the wrapper takes; the scores are shares of it."""
+
+    @pytest.fixture(params=["targeted", "heta by options"])
+    def llm(self, request, demo):
+        if request.param == "targeted":
+            return LLMTokenAttribution(TargetedHETA(demo[0]), demo[1]), {"rank": 16}
+        chosen = {"flow": "contribution", "information": "target", "fusion": "product", "curvature": "fisher"}
+        return LLMTokenAttribution(HETA(demo[0]), demo[1]), {**chosen, "rank": 16}
+
+    def test_values_of_a_template(self, llm, demo):
+        wrapper, options = llm
+        inp = TextTemplateInput(
+            "{} lives in {}. {} lives in {}.\nQuestion: Where does Anna live?\nAnswer:", ["Ben", "Oslo", "Anna", "Rome"]
+        )
+        result = wrapper.attribute(inp, "Rome", **options)
+        assert result.seq_attr.sum().item() == pytest.approx(1, abs=1e-5)
+        assert result.input_tokens[result.seq_attr.argmax()] == "Rome"
+
+    def test_documents(self, llm, demo):
+        wrapper, options = llm
+        documents = {"one": "Ben lives in Oslo.", "two": "Anna lives in Rome.", "none": ""}
+        inp = DocumentsInput(documents, "Where does Anna live?", demo[1])
+        result = wrapper.attribute(inp, "Rome", **options)
+        assert result.by_group()["two"] > 0.9
+        assert result.by_group()["none"] == 0
+
+    def test_messages_of_a_chat(self, llm, demo):
+        from copy import deepcopy
+
+        wrapper, options = llm
+        tokenizer = deepcopy(demo[1])
+        tokenizer.chat_template = "{% for m in messages %}{{ m['content'] }}\n{% endfor %}Answer:"
+        chat = [
+            {"role": "system", "content": "Ben lives in Oslo. Anna lives in Rome."},
+            {"role": "user", "content": "Question: Where does Anna live?"},
+        ]
+        result = wrapper.attribute(ChatInput(chat, tokenizer), "Rome", **options)
+        assert result.pieces[result.seq_attr.argmax()].strip() == "Rome"
+        assert sum(result.by_group().values()) == pytest.approx(1, abs=1e-4)
+
+    def test_several_tokens_and_whole_answers(self, llm, demo):
+        wrapper, options = llm
+        inp = TextInput("Anna lives in Rome. Ben lives in Oslo.\nQuestion: Where does Anna live?\nAnswer:", demo[1])
+        each = wrapper.attribute(inp, "Rome.", **options)
+        assert each.token_attr.sum(-1).tolist() == pytest.approx([1] * len(each.token_attr), abs=1e-5)
+        torch.testing.assert_close(each.shares, each.token_attr)
+        whole = wrapper.attribute(inp, "Rome.", per_token=False, **options)
+        assert whole.token_attr is None
+        assert whole.seq_attr.sum().item() == pytest.approx(1, abs=1e-5)

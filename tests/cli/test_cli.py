@@ -21,6 +21,14 @@ def run(*arguments):
     return CliRunner().invoke(app, ["explain", *arguments])
 
 
+def test_explains_the_other_embedded_model_by_its_name():
+    result = run("--model", "captum_heta.demo.gpt_neox", "--method", "targeted", "--json", "-")
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["provenance"]["model"].startswith("captum_heta.demo.gpt_neox")
+    refused = run("--model", "captum_heta.demo.gpt_neox", "--dtype", "bfloat16")
+    assert refused.exit_code == 1
+
+
 def test_explains_the_embedded_model_without_any_argument():
     result = run()
     assert result.exit_code == 0, result.output
