@@ -21,7 +21,7 @@ from captum_heta.cli.arguments import (
 )
 from captum_heta.cli.data import EMBEDDED, HELP, made, places, stored
 from captum_heta.cli.files import check_folder
-from captum_heta.cli.messages import print_note, reported_errors, terminal
+from captum_heta.cli.messages import once, print_note, reported_errors, terminal, warnings_to
 from captum_heta.visualization.signs import visible
 
 if TYPE_CHECKING:
@@ -110,7 +110,8 @@ def benchmark(
             versions=versions(),
         )
         run = Benchmark(loaded, tokenizer, found, rows, settings, out, rank, processes)
-        _run(run, retry_failed)
+        with warnings_to(once(print_note)):
+            _run(run, retry_failed)
         lines = run.results()
         if lines is None:
             return  # the process that finishes last makes the tables

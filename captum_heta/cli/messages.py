@@ -61,6 +61,18 @@ def warnings_to(say: Callable[[str], object]) -> Iterator[None]:
         yield
 
 
+def once(say: Callable[[str], object]) -> Callable[[str], None]:
+    """``say``, but for what it was told before."""
+    told: set[str] = set()
+
+    def new(text: str) -> None:
+        if text not in told:
+            told.add(text)
+            say(text)
+
+    return new
+
+
 @contextmanager
 def reported_errors(debug: bool) -> Iterator[None]:
     """An error ends the command with its message, and without a traceback unless ``debug``."""

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from captum_heta import HETA, LLMTokenAttribution, LLMTokenAttributionResult, TargetedHETA, TextInput
 from captum_heta.attr import heta as heta_module
 from captum_heta.cli import app
-from captum_heta.cli.messages import warnings_to
+from captum_heta.cli.messages import once, warnings_to
 
 PROMPT = "Anna lives in Rome. Ben lives in Oslo.\nQuestion: Where does Ben live?\nAnswer:"
 METHOD = {"targeted": TargetedHETA, "heta": HETA}
@@ -195,3 +195,11 @@ def test_what_warnings_say_goes_where_it_is_wanted():
         warnings.warn("as before", stacklevel=1)
     assert said == ["for people"] * 2
     assert [str(one.message) for one in others] == ["for programmers", "as before"]
+
+
+def test_a_warning_of_many_examples_is_said_once():
+    said = []
+    with warnings_to(once(said.append)):
+        for text in ("a sink", "a sink", "another", "a sink"):
+            warnings.warn(text, stacklevel=1)
+    assert said == ["a sink", "another"]
