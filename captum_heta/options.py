@@ -126,9 +126,9 @@ class HETAOptions(ContrastOptions, CurvatureOptions, BatchOptions):
             "contribution": G, which follows what attention really adds to the residual stream.
         information: what is lost with a masked token. "kl": I, the paper's, the divergence of the whole prediction.
             "target": D, the fall of log P(target), or of the difference with ``contrast``, where it is above 0.
-        fusion: "sum": gate (beta S + gamma information), Eq. 5. "product": gate S information, as shares, which are
-            all 0 where nothing supports the target; D then has a soft corner at 0, which keeps an order among tokens
-            that hardly change the target.
+        fusion: "sum": gate (beta S + gamma information), Eq. 5. "product": gate sqrt(S) information, as shares, which
+            are all 0 where nothing supports the target; D then has a soft corner at 0, which keeps an order among
+            tokens that hardly change the target.
         beta: the weight of S in a sum, >= 0; None for 0.5. "balanced": S and the information each over its own sum,
             so that neither outweighs the other by its unit.
         gamma: the weight of the information in a sum, >= 0; None for 0.5.

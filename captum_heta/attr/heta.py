@@ -172,13 +172,14 @@ class HETA(TokenAttribution[HETAOptions]):
 
 
 class TargetedHETA(HETA):
-    """Attr(i) = G[i] S[i] D[i] over its sum: HETA that asks about the target; ours, beyond the paper.
+    """Attr(i) = G[i] sqrt(S[i]) D[i] over its sum: HETA that asks about the target; ours, beyond the paper.
 
     On pretrained models Eq. 5 shows the attention sink: its gate follows attention, most of which goes to the first
     token, and its information is of the whole prediction. Three changes turn to the target: G is the share of token i
     in what attention really adds to the residual stream on the way to the target (Ferrando & Voita 2024, arXiv
     2403.00824), D by how much log P(target) falls when the token is masked by the vocabulary's mean embedding, and a
-    product asks for all three. S is the curvature of HETA, in its mode "fisher" unless something else is chosen.
+    product asks for all three. S is the curvature of HETA, in its mode "fisher" unless something else is chosen; its
+    root counts, which is of first order as the others are.
 
     Scores are shares: non-negative, and of sum 1 for each output token, or all 0, with a warning, where nothing in the
     prompt supports it. Everything else is as in `HETA`, of which these are three options.

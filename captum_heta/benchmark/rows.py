@@ -20,7 +20,6 @@ RANDOM = "random"
 _HETAS = ("heta", "targeted")
 
 # the terms that a part keeps, in the order of HETA's: the gate, the curvature, the information
-_INFORMATION = 2
 _PARTS: dict[str, tuple[str, tuple[int, ...]]] = {
     "no-gate": ("no gate", (1, 2)),
     "no-curvature": ("no curvature", (0, 2)),
@@ -191,7 +190,10 @@ def _of_terms(terms: Any, kept: Sequence[int], multiplies: bool) -> "Tensor":
     """What some of HETA's terms make, (K, F), equally weighed: their product, or in a sum what remains of Eq. 5."""
     from captum_heta.terms.fusion import positive_part
 
-    parts = [positive_part(terms[i]) if multiplies and i == _INFORMATION else terms[i].clamp(min=0) for i in kept]
+    if multiplies:
+        parts = [(terms[0], terms[1].sqrt(), positive_part(terms[2]))[i] for i in kept]
+    else:
+        parts = [terms[i].clamp(min=0) for i in kept]
     if kept == (1, 2) and not multiplies:
         return parts[0] + parts[1]
     found = parts[0]

@@ -17,11 +17,12 @@ def balanced_sum(gate: Tensor, curvature: Tensor, information: Tensor) -> Tensor
 
 
 def product(gate: Tensor, curvature: Tensor, information: Tensor) -> Tensor:
-    """Gate curvature information as shares: non-negative, rows of sum 1, or 0 where no feature has all three.
+    """gate sqrt(curvature) information as shares: non-negative, rows of sum 1, or 0 where no feature has all three.
 
-    Of the information, the `positive_part`.
+    The curvature is per squared unit of the embeddings; its root says how fast the prediction moves, as the root of a
+    Fisher information does. Of the information, the `positive_part`.
     """
-    sensitive = _of_largest(gate) * _of_largest(curvature)
+    sensitive = _of_largest(gate) * _of_largest(curvature).sqrt()
     supported = (sensitive * (information > 0)).sum(-1, keepdim=True) > 0
     return torch.where(supported, shares(sensitive * _of_largest(positive_part(information))), 0)
 

@@ -48,7 +48,7 @@ def test_scores_are_the_shares_of_the_product(targeted):
     scores, terms = targeted.attribute(IDS, **QUICK, return_terms=True)
     assert isinstance(terms, TargetedTerms)
     flow, curved, lost = terms
-    expected = flow * curved * positive_part(lost)
+    expected = flow * curved.sqrt() * positive_part(lost)
     torch.testing.assert_close(scores, expected / expected.sum())
     assert scores.dtype == torch.float32
     assert scores.sum().item() == pytest.approx(1)
@@ -134,7 +134,7 @@ class TestFusion:
     @given(seed=st.integers(0, 10**6), scale=st.sampled_from([1e-30, 1e-12, 1.0, 1e25]))
     def test_a_product_is_shares_whatever_the_units(self, seed, scale):
         parts = torch.rand(3, 2, 5, generator=torch.Generator().manual_seed(seed)) + 0.01
-        whole = parts.double().prod(0)
+        whole = parts[0].double() * parts[1].double().sqrt() * parts[2].double()
         expected = (whole / whole.sum(-1, keepdim=True)).float()
         torch.testing.assert_close(product(parts[0] * scale, parts[1] * scale, parts[2] * scale), expected)
 

@@ -50,10 +50,12 @@ def test_rows_have_options_of_heta(demo):
 
 def test_parts_of_the_targeted_form_are_products(demo):
     terms = TargetedTerms(M, S, torch.tensor([[4.0, -3.0]]))  # what speaks against the target counts as nothing
-    for part, expected in {"no-gate": [4.0, 0.0], "no-information": [0.5, 1.0], "information": [4.0, 0.0]}.items():
+    root = 2**0.5  # of the second feature's curvature
+    parts = {"no-gate": [4.0, 0.0], "no-information": [0.5, 0.5 * root], "information": [4.0, 0.0]}
+    for part, expected in parts.items():
         (group,) = row_groups([f"targeted/{part}"], demo[0], {}, 0)
         (scores,) = group.rows.values()
-        assert scores(SimpleNamespace(terms=terms)).tolist() == expected
+        assert scores(SimpleNamespace(terms=terms)).tolist() == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(
