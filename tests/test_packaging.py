@@ -70,7 +70,13 @@ def test_page_of_the_index_leads_to_no_file():
 
 @pytest.mark.parametrize(
     "file",
-    ["py.typed", "benchmark/RESULTS.md", "demo/model/model.safetensors", "visualization/templates/explanation.css"],
+    [
+        "py.typed",
+        "benchmark/RESULTS.md",
+        "demo/model/model.safetensors",
+        "demo/gpt_neox/model.safetensors",
+        "visualization/templates/explanation.css",
+    ],
 )
 def test_files_that_are_no_modules_are_installed(file):
     assert (Path(captum_heta.__file__).parent / file).is_file()

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 # Methods whose scores have terms, the default before the one beside it, by their short names; and what they are.
 EXPLAINING = {
-    "targeted": "ours: contribution flow * root of curvature * target information",
+    "targeted": "ours: contribution flow * sqrt(curvature) * target information",
     "heta": "the paper's, Eq. 5: semantic flow * (0.5 curvature + 0.5 information)",
 }
 

@@ -17,7 +17,7 @@ def balanced_sum(gate: Tensor, curvature: Tensor, information: Tensor) -> Tensor
 
 
 def product(gate: Tensor, curvature: Tensor, information: Tensor) -> Tensor:
-    """gate sqrt(curvature) information as shares: non-negative, rows of sum 1, or 0 where no feature has all three.
+    """Gate sqrt(curvature) information as shares: non-negative, rows of sum 1, or 0 where no feature has all three.
 
     The curvature is per squared unit of the embeddings; its root says how fast the prediction moves, as the root of a
     Fisher information does. Of the information, the `positive_part`.

@@ -131,7 +131,7 @@ class TestLength:
     @pytest.fixture(autouse=True)
     def _model(self, demo, monkeypatch):
         model, tokenizer = demo
-        monkeypatch.setattr(loading, "load_model", lambda: demo)
+        monkeypatch.setattr(loading, "load_model", lambda name: demo)
         self.model, self.tokenizer, self.positions = model, tokenizer, model.config.max_position_embeddings
 
     def refused(self, monkeypatch, *arguments):
