@@ -61,8 +61,8 @@ def insertion(
         baselines: what replaces a masked token's embedding: None or "zero" for zeros, "mean" for the mean of the
             prompt's embeddings, or token ids (an int, or a tensor that broadcasts to ``inputs``) for theirs.
         steps: in how many steps of about as many features the curve is measured; None takes a feature at a time.
-        magnitude_aligned: take the area of max(0, m(k) - |m(k) - a(k)|) instead (MAS), with m(k) the largest of c(0) to
-            c(k), clipped to [0, 1], and a(k) the share of the attribution that is revealed.
+        magnitude_aligned: take the area of max(0, m(k) - abs(m(k) - a(k))) instead (MAS), with m(k) the largest of c(0)
+            to c(k), clipped to [0, 1], and a(k) the share of the attribution that is revealed.
         feature_mask: integers that broadcast to ``inputs``, equal for the tokens of one feature; None has each token by
             itself.
         additional_forward_args: the attention mask (B, n) for padded prompts, or a tuple of it and position ids, or a
@@ -93,8 +93,8 @@ def deletion(model: Any, inputs: Tensor, attributions: Tensor, **options: Any) -
 
         c(k) = (l(X_k) - l(X_F)) / (l(X_0) - l(X_F))
 
-    With ``magnitude_aligned`` it is the area of min(1, m(k) + |m(k) - a(k)|), with m(k) the smallest of c(0) to c(k),
-    clipped to [0, 1], and a(k) the share of the attribution that is not masked yet.
+    With ``magnitude_aligned`` it is the area of min(1, m(k) + abs(m(k) - a(k))), with m(k) the smallest of c(0) to c(k), clipped
+    to [0, 1], and a(k) the share of the attribution that is not masked yet.
 
     Args:
         model: a causal language model of Hugging Face transformers.
