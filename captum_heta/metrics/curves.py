@@ -93,8 +93,8 @@ def deletion(model: Any, inputs: Tensor, attributions: Tensor, **options: Any) -
 
         c(k) = (l(X_k) - l(X_F)) / (l(X_0) - l(X_F))
 
-    With ``magnitude_aligned`` it is the area of min(1, m(k) + abs(m(k) - a(k))), with m(k) the smallest of c(0) to c(k), clipped
-    to [0, 1], and a(k) the share of the attribution that is not masked yet.
+    With ``magnitude_aligned`` it is the area of min(1, m(k) + abs(m(k) - a(k))), with m(k) the smallest of c(0) to
+    c(k), clipped to [0, 1], and a(k) the share of the attribution that is not masked yet.
 
     Args:
         model: a causal language model of Hugging Face transformers.
