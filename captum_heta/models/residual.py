@@ -225,19 +225,21 @@ def _copied(states: Any) -> Tensor | None:
 
 
 def _form(layer: nn.Module, seen: _Layer | None, tolerance: float) -> Form | None:
-    """The sum that leaves least of any stream after attention that is there."""
+    """The sum that leaves least of any stream after attention that is there; of several as good, the simplest."""
     if seen is None:
         return None
-    best, form = torch.inf, None
+    found: list[tuple[float, Form]] = []
     for norm, added in _added(layer, seen, tolerance):
         for of_given, stream in ((False, seen.entering), (True, seen.given)):
             for after in _after(seen):
                 kept, scale, left = _fit(stream, added, after)
                 if left > tolerance * after.norm() or left > _MOST_LEFT * abs(scale) * added.norm():
                     continue
-                if min(abs(kept), abs(scale)) >= _LEAST_FACTOR and left < best:
-                    best, form = left, Form(norm, _snapped(kept, tolerance), _snapped(scale, tolerance), of_given)
-    return form
+                if min(abs(kept), abs(scale)) >= _LEAST_FACTOR:
+                    found.append((left, Form(norm, _snapped(kept, tolerance), _snapped(scale, tolerance), of_given)))
+    # without a norm before it, attention is given the stream itself: rounding alone tells the two apart
+    least = min((left for left, _ in found), default=0.0)
+    return next((form for left, form in found if left <= 2 * least), None)
 
 
 def _added(layer: nn.Module, seen: _Layer, tolerance: float) -> Iterator[tuple[str | None, Tensor]]:
