@@ -29,7 +29,8 @@ def entry_of(name: str, result: LLMAttributionResult) -> dict[str, Any]:
         "output_probs": listed(name, result.output_probs),
         "terms": None if terms is None else {term: listed(name, values) for term, values in terms._asdict().items()},
     }
-    provenance = getattr(result, "provenance", None)
+    contrast, provenance = (getattr(result, name, None) for name in ("contrast", "provenance"))
+    entry |= {} if contrast is None else {"contrast": contrast}
     return entry | ({"provenance": dict(provenance)} if provenance else {})
 
 
@@ -56,6 +57,8 @@ def result_of(where: str, labels: list[str], entry: Any, **more: Any) -> LLMAttr
     table, probs, terms = (field(entry, name, where) for name in ("token_attr", "output_probs", "terms"))
     given["token_attr"] = None if table is None else rows(f"token_attr in {where}", table, (down,), across)
     given["output_probs"] = None if probs is None else numbers(f"output_probs in {where}", probs, down)
+    if "contrast" in entry:
+        more["contrast"] = text(entry, "contrast")
     if "provenance" in entry:
         more["provenance"] = an_object(entry, "provenance", where)
     if terms is None and not more:
@@ -89,8 +92,7 @@ def to_record(result: LLMTokenAttributionResult) -> dict[str, Any]:
         "input_tokens": result.input_tokens,
         "target": result.target,
     } | entry_of(result.method, result)
-    record |= {} if result.groups is None else {"groups": result.groups}
-    return record | ({} if result.contrast is None else {"contrast": result.contrast})
+    return record | ({} if result.groups is None else {"groups": result.groups})
 
 
 def from_record(found: Any) -> LLMTokenAttributionResult:
@@ -103,7 +105,6 @@ def from_record(found: Any) -> LLMTokenAttributionResult:
         "places": places(field(found, "places"), len(labels), len(prompt)),
         "target": text(found, "target"),
         "groups": groups(found, len(labels)),
-        "contrast": text(found, "contrast") if found.get("contrast") is not None else None,
     }
     result = result_of("it", labels, found, **more)
     assert isinstance(result, LLMTokenAttributionResult)

@@ -53,6 +53,11 @@ class TaskSequence:
         """(T, d)."""
         return self.lm.embed(self.ids)
 
+    @cached_property
+    def per_layer(self) -> Tensor | None:
+        """What the layers read of the token ids beside the embeddings; None for most models."""
+        return self.lm.per_layer(self.ids)
+
     def traced(self, residuals: bool = False) -> Trace:
         """One pass over it, whose predictions are checked.
 
@@ -69,7 +74,7 @@ class TaskSequence:
             self.embeds,
             len(self.outputs),
             position_ids=positions,
-            per_layer=self.lm.per_layer(self.ids),
+            per_layer=self.per_layer,
             residuals=residuals,
         )
         check_predictions(self.lm, trace.log_probs, self.outputs)
@@ -82,7 +87,7 @@ class TaskSequence:
         count = len(self.task.input_ids)
         masked = self.embeds.clone()
         masked[:count] = baseline_embeddings(self.lm, self.embeds[:count], baselines)
-        per_layer = self.lm.per_layer(self.ids)
+        per_layer = self.per_layer
         if per_layer is not None:
             replacing = self.lm.per_layer(baseline_ids(self.lm, self.embeds[:count], baselines))
             assert replacing is not None

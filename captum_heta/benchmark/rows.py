@@ -1,5 +1,6 @@
 """The rows of a benchmark by name: methods, HETA's modes, what is made of its terms alone; and whole tables of rows."""
 
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
@@ -188,18 +189,12 @@ def _multiplies(group: RowGroup) -> bool:
 
 def _of_terms(terms: Any, kept: Sequence[int], multiplies: bool) -> "Tensor":
     """What some of HETA's terms make, (K, F), equally weighed: their product, or in a sum what remains of Eq. 5."""
-    from captum_heta.terms.fusion import positive_part
+    from captum_heta.terms.fusion import factors
 
-    if multiplies:
-        parts = [(terms[0], terms[1].sqrt(), positive_part(terms[2]))[i] for i in kept]
-    else:
-        parts = [terms[i].clamp(min=0) for i in kept]
-    if kept == (1, 2) and not multiplies:
-        return parts[0] + parts[1]
-    found = parts[0]
-    for part in parts[1:]:
-        found = found * part
-    return found
+    whole = factors(*terms) if multiplies else [term.clamp(min=0) for term in terms]
+    parts = [whole[i] for i in kept]
+    gated = 0 in kept
+    return math.prod(parts[1:], start=parts[0]) if gated or multiplies else sum(parts[1:], start=parts[0])
 
 
 def _beta(name: str, part: str) -> float:

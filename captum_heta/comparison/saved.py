@@ -4,8 +4,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from captum.attr import LLMAttributionResult
-
 from captum_heta.attr.saved import entry_of, result_of
 from captum_heta.comparison.result import Comparison, Failure
 from captum_heta.stored import (
@@ -37,7 +35,7 @@ def to_json(comparison: Comparison) -> str:
         "places": comparison.places,
         "input_tokens": comparison.input_tokens,
         "target": comparison.target,
-        "results": {name: _entry(name, result) for name, result in comparison.results.items()},
+        "results": {name: entry_of(name, result) for name, result in comparison.results.items()},
         "failures": {name: vars(failure) for name, failure in comparison.failures.items()},
         "seconds": comparison.seconds,
     }
@@ -58,7 +56,7 @@ def _comparison(found: Any) -> Comparison:
     labels = texts("input_tokens", field(found, "input_tokens"))
     where = places(field(found, "places"), len(labels), len(prompt))
     results = {
-        name: _result(f"results of {name!r}", labels, entry) for name, entry in an_object(found, "results").items()
+        name: result_of(f"results of {name!r}", labels, entry) for name, entry in an_object(found, "results").items()
     }
     failures = {name: _failure(f"failures of {name!r}", entry) for name, entry in an_object(found, "failures").items()}
     both = [name for name in results if name in failures]
@@ -75,17 +73,6 @@ def _comparison(found: Any) -> Comparison:
         provenance=an_object(found, "provenance") if "provenance" in found else {},
         contrast=text(found, "contrast") if "contrast" in found else None,
     )
-
-
-def _entry(name: str, result: LLMAttributionResult) -> dict[str, Any]:
-    contrast = getattr(result, "contrast", None)  # which a method without the option does not have
-    return entry_of(name, result) | ({} if contrast is None else {"contrast": contrast})
-
-
-def _result(where: str, labels: list[str], entry: Any) -> LLMAttributionResult:
-    need(isinstance(entry, dict), where, "an object", entry)
-    more = {"contrast": text(entry, "contrast")} if "contrast" in entry else {}
-    return result_of(where, labels, entry, **more)
 
 
 def _failure(where: str, entry: Any) -> Failure:

@@ -265,7 +265,7 @@ def _after(seen: _Layer) -> Iterator[Tensor]:
 
 
 def _fit(stream: Tensor, added: Tensor, after: Tensor) -> tuple[float, float, float]:
-    """A and b of the sum a stream + b added nearest to ``after``, and how far it is from it."""
+    """The factors a and b of the sum a stream + b added nearest to ``after``, and how far it is from it."""
     parts = torch.stack([stream.flatten(), added.flatten()], dim=1)
     weights = torch.linalg.lstsq(parts, after.flatten()[:, None]).solution
     left = (parts @ weights)[:, 0] - after.flatten()

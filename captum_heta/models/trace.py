@@ -194,7 +194,7 @@ def trace_of(
         TypeError: for ``residuals``, if the model's is not known; says why.
     """
     forms = lm.attention.residual_forms if residuals else []
-    entered = {("layer", index): lm.layer(index) for index, form in enumerate(forms) if not form.of_given}
+    entered = {index: lm.layer(index) for index, form in enumerate(forms) if not form.of_given}
     modules = lm.attention.modules
     cache = DynamicCache()  # without a config: sliding-window layers keep every value too
     log_probs, starts = [], []
@@ -221,7 +221,7 @@ def trace_of(
             partial(_weights, lm, index, list(zip(starts, calls[index], strict=True)), past),
             past[index].values[0],
             projection,
-            _residual(lm, index, forms[index], streams.get(("layer", index), calls[index])) if residuals else None,
+            _residual(lm, index, forms[index], streams.get(index, calls[index])) if residuals else None,
         )
         for index, (_, projection) in modules.items()
     ]

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from captum_heta.models import AttentionLayer
 from captum_heta.terms.proximity import Proximity
+from captum_heta.terms.semantic_flow import beginning
 
 # Queries at once: (queries, keys) of one head at a time, and (queries, d). With 8,192 keys they take 40 MB.
 QUERIES = 128
@@ -38,10 +39,7 @@ def contribution_flow(layers: Sequence[AttentionLayer], positions: Tensor, joint
     Raises:
         ValueError: if it is not finite.
     """
-    length = layers[-1].values.shape[1]
-    rho = torch.nn.functional.one_hot(positions, length).float()
-    if joint:
-        rho = rho.mean(0, keepdim=True)
+    rho = beginning(positions, layers[-1].values.shape[1], joint)
     for layer in reversed(layers):
         rho = _below(layer, rho)
     if not torch.isfinite(rho).all():

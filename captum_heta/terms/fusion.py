@@ -22,9 +22,14 @@ def product(gate: Tensor, curvature: Tensor, information: Tensor) -> Tensor:
     The curvature is per squared unit of the embeddings; its root says how fast the prediction moves, as the root of a
     Fisher information does. Of the information, the `positive_part`.
     """
-    sensitive = _of_largest(gate) * _of_largest(curvature).sqrt()
-    supported = (sensitive * (information > 0)).sum(-1, keepdim=True) > 0
-    return torch.where(supported, shares(sensitive * _of_largest(positive_part(information))), 0)
+    gate, root, lost = (_of_largest(part) for part in factors(gate, curvature, information))
+    supported = (gate * root * (information > 0)).sum(-1, keepdim=True) > 0
+    return torch.where(supported, shares(gate * root * lost), 0)
+
+
+def factors(gate: Tensor, curvature: Tensor, information: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """What `product` multiplies."""
+    return gate, curvature.sqrt(), positive_part(information)
 
 
 def positive_part(information: Tensor) -> Tensor:

@@ -27,12 +27,12 @@ class Proximity:
         self.ascending, self.order = self.sizes.sort(-1)
 
     def of_own(self, parts: Tensor) -> Tensor:
-        """P of one part of each sum, (Q, d) to (Q,)."""
+        """The p of one part of each sum, (Q, d) to (Q,)."""
         along = parts * self.signs
         return (along - 2 * (along - self.sizes).clamp(min=0)).sum(-1).clamp(min=0)
 
     def of_scaled(self, weights: Tensor, vectors: Tensor) -> Tensor:
-        """P of the parts ``weights[t, i] vectors[i]`` of the sums t.
+        """The p of the parts ``weights[t, i] vectors[i]`` of the sums t.
 
         Args:
             weights: (Q, S).

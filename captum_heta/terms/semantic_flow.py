@@ -28,9 +28,7 @@ def rollout(
     """
     layers = list(layers)
     length = layers[-1].values.shape[1]
-    rho = torch.nn.functional.one_hot(positions, length).float()
-    if joint:
-        rho = rho.mean(0, keepdim=True)
+    rho = beginning(positions, length, joint)
     for layer in reversed(layers):
         phi = rho.new_zeros(len(rho), 1, length)
         for start, weights in layer.weights():
@@ -40,6 +38,12 @@ def rollout(
             phi = phi + torch.nn.functional.pad(part, (0, length - part.shape[-1]))
         rho = (rho + phi.mean(1)) / 2
         yield layer, phi, rho
+
+
+def beginning(positions: Tensor, length: int, joint: bool) -> Tensor:
+    """The rho that a rollout from positions (K,) starts with, (K, T); if ``joint``, equal parts of one, (1, T)."""
+    rho = torch.nn.functional.one_hot(positions, length).float()
+    return rho.mean(0, keepdim=True) if joint else rho
 
 
 def semantic_flow(layers: Iterable[AttentionLayer], positions: Tensor, joint: bool = False) -> Tensor:
