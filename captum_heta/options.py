@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from captum_heta.prompts import Baselines
 
 CURVATURE_MODES = ("auto", "exact", "low_rank", "gauss_newton", "fisher", "gradient")
+# Those that know the matrix by factors: probes then cost no products.
+FACTORED = ("low_rank", "fisher", "gradient")
 FLOWS = ("attention", "contribution")
 INFORMATION = ("kl", "target")
 FUSIONS = ("sum", "product")
@@ -80,12 +82,23 @@ class CurvatureOptions(DrawOptions):
     Attributes:
         curvature: "exact": a Hessian-vector product for each feature and probe. "low_rank": the Hessian's eigenvectors,
             from ``rank`` products in each window. "gauss_newton": as "exact", with the Gauss-Newton matrix, which
-            leaves out how the logits curve. "fisher": that matrix, estimated from ``rank`` random combinations of score
-            vectors, at the cost of a few gradients. "auto": the one of "exact" and "low_rank" that needs fewer
-            products. "gradient" is no curvature but the control for it: the squared gradient, norm2(P_i grad)^2. With
-            ``contrast`` the matrix of "gauss_newton" and "fisher" is that of the choice between the two tokens.
-        n_samples: Rademacher probes that estimate S. The error falls with their square root.
-        rank: products of "low_rank" in a window, combinations of score vectors in "fisher".
+            leaves out how the logits curve. "fisher": that matrix, from the eigenvectors of the Fisher matrix at the
+            state that enters the head, at the cost of a few gradients. "auto": the one of "exact" and "low_rank" that
+            needs fewer products. "gradient" is no curvature but the control for it: the squared gradient,
+            norm2(P_i grad)^2. With ``contrast`` the matrix of "gauss_newton" and "fisher" is that of the choice between
+            the two tokens.
+        n_samples: Rademacher probes that estimate S. The error falls with their square root. None: 10 in "exact" and
+            "gauss_newton", where each costs a product a feature (400 at most with ``tolerance``); 100 in "low_rank" and
+            "fisher", where they cost none.
+        rank: products of "low_rank" in a window at most, gradients of "fisher" at most. None for 64 and 16.
+        tolerance: how exact S is to be. In "exact" and "gauss_newton": draw probes until the standard error of each
+            feature's S is at most this part of it, or ``n_samples`` are drawn; None draws them all. In "low_rank": stop
+            before ``rank`` when S has settled, that is when the last block of products changed it by at most this part
+            (the sum of the changes over that of S), and hardly its order; None for 0.1, 0 to take them all.
+        coverage: "fisher" takes eigenvectors until they cover this share of the Fisher matrix's trace.
+        remainder: how many of the gradients of "fisher" are of random combinations of score vectors, which stand for
+            what the eigenvectors leave out, so that the matrix is right in expectation. None: none where the
+            eigenvectors cover ``coverage``, else half of them. 0 for eigenvectors alone.
         window: tokens that vary together in "low_rank"; None for all. The model always sees the whole prompt. The
             other modes look at one feature at a time, which no window cuts: any window gives the same.
         overlap: the share of a window that the next one covers too, in [0, 1); scores are averaged there.
@@ -97,8 +110,11 @@ class CurvatureOptions(DrawOptions):
     """
 
     curvature: str = "auto"
-    n_samples: int = 10
-    rank: int = 64
+    n_samples: int | None = None
+    rank: int | None = None
+    tolerance: float | None = None
+    coverage: float = 0.8
+    remainder: int | None = None
     window: int | None = 512
     overlap: float = 0.5
     last_n_layers: int | None = None
@@ -106,12 +122,30 @@ class CurvatureOptions(DrawOptions):
     def __post_init__(self) -> None:
         super().__post_init__()
         _check_among("curvature", self.curvature, CURVATURE_MODES)
-        check_count("n_samples", self.n_samples)
-        check_count("rank", self.rank)
-        for name in ("window", "last_n_layers"):
+        for name in ("n_samples", "rank", "window", "last_n_layers"):
             if getattr(self, name) is not None:
                 check_count(name, getattr(self, name))
+        if self.tolerance is not None:
+            check_weight("tolerance", self.tolerance)
+            if self.curvature in ("fisher", "gradient"):
+                raise ValueError(
+                    f"tolerance is of curvature 'exact', 'gauss_newton' and 'low_rank', got {self.tolerance!r} with "
+                    f"{self.curvature!r}: leave it out, or choose coverage and rank."
+                )
+        check_part("coverage", self.coverage, "the trace", one=True)
+        if self.remainder is not None:
+            check_count("remainder", self.remainder, least=0)
         check_part("overlap", self.overlap, "a window", zero=True)
+
+    def samples(self, mode: str) -> int:
+        """Rademacher probes in a mode, at most."""
+        if self.n_samples is not None:
+            return self.n_samples
+        return 100 if mode in FACTORED else 10 if self.tolerance is None else 400
+
+    def products(self, mode: str) -> int:
+        """Products or gradients of a mode that has a rank, at most."""
+        return (16 if mode == "fisher" else 64) if self.rank is None else self.rank
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,6 +166,9 @@ class HETAOptions(ContrastOptions, CurvatureOptions, BatchOptions):
         beta: the weight of S in a sum, >= 0; None for 0.5. "balanced": S and the information each over its own sum,
             so that neither outweighs the other by its unit.
         gamma: the weight of the information in a sum, >= 0; None for 0.5.
+        skip: in a product the masked passes, which cost most, are made in the order of what the other two terms leave
+            possible, until the rest cannot have more than this share of the score; what is left scores 0 and has NaN as
+            its information. None for 0.02; 0 for all of them.
     """
 
     baselines: "Baselines" = None
@@ -140,6 +177,7 @@ class HETAOptions(ContrastOptions, CurvatureOptions, BatchOptions):
     fusion: str = "sum"
     beta: float | str | None = None
     gamma: float | None = None
+    skip: float | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -150,6 +188,12 @@ class HETAOptions(ContrastOptions, CurvatureOptions, BatchOptions):
             weight = getattr(self, name)
             if weight is not None and self.fusion == "product":
                 raise ValueError(f"{name} weighs a sum, and fusion is 'product', got {weight!r}: leave it out.")
+        if self.skip is not None:
+            if self.fusion != "product":
+                raise ValueError(
+                    f"skip is of a product, and fusion is {self.fusion!r}, got {self.skip!r}: leave it out."
+                )
+            check_part("skip", self.skip, "the score", zero=True)
         if isinstance(self.beta, str):
             if self.beta != BALANCED:
                 raise ValueError(f"beta must be a number or {BALANCED!r}, got {self.beta!r}.")

@@ -31,6 +31,17 @@ def sentence_spans(text: str) -> list[Span]:
     return [(start, end) for start, end in pairwise(cuts) if text[start:end].strip()]
 
 
+def paragraph_spans(text: str) -> list[Span]:
+    r"""The characters [start, end) of each paragraph, with the empty lines after it.
+
+    >>> text = "One. Two.\n\nThree."
+    >>> [text[start:end] for start, end in paragraph_spans(text)]
+    ['One. Two.\n\n', 'Three.']
+    """
+    cuts = [0, *(match.end() for match in re.finditer(r"\n[^\S\n]*\n\s*", text)), len(text)]
+    return [(start, end) for start, end in pairwise(cuts) if text[start:end].strip()]
+
+
 def _inside(text: str, match: re.Match[str]) -> bool:
     """Whether what looks like the end of a sentence is an abbreviation inside it."""
     if match[0][0] != "." or "\n" in match[0] or match.end() == len(text):

@@ -41,14 +41,21 @@ def as_json(whole: Any) -> str:
     return json.dumps(whole, ensure_ascii=False, allow_nan=False, indent=1) + "\n"
 
 
-def listed(name: str, values: Tensor | None) -> list[Any] | None:
+def listed(name: str, values: Tensor | None, missing: bool = False) -> list[Any] | None:
     """A tensor as lists.
+
+    Args:
+        name: of what it belongs to, for an error.
+        values: the tensor.
+        missing: whether numbers may be missing: NaN is then null, for `rows`.
 
     Raises:
         ValueError: for numbers that are not finite.
     """
     if values is None:
         return None
+    if missing and values.isnan().any():
+        return [[None if value != value else value for value in row] for row in values.detach().tolist()]
     if not values.isfinite().all():
         raise ValueError(f"{name!r} has numbers that are not finite, which JSON does not have: take it out of results.")
     return values.detach().tolist()
@@ -117,18 +124,19 @@ def places(entries: Any, count: int, length: int) -> list[list[Span]]:
     return [[(start, end) for start, end in spans] for spans in entries]
 
 
-def numbers(where: str, entries: Any, count: int) -> Tensor:
-    """``count`` numbers as a float32 tensor."""
+def numbers(where: str, entries: Any, count: int, missing: bool = False) -> Tensor:
+    """``count`` numbers as a float32 tensor; null, if they may be missing, is NaN."""
     need(isinstance(entries, list) and len(entries) == count, where, f"a list of {count} numbers", entries)
     for value in entries:
-        need(is_number(value), where, "numbers that float32 has", value)
-    return torch.tensor(entries, dtype=torch.float32, device="cpu")
+        need(is_number(value) or (missing and value is None), where, "numbers that float32 has", value)
+    found = [float("nan") if value is None else value for value in entries]
+    return torch.tensor(found, dtype=torch.float32, device="cpu")
 
 
-def rows(where: str, entries: Any, counts: Sequence[int], across: int) -> Tensor:
+def rows(where: str, entries: Any, counts: Sequence[int], across: int, missing: bool = False) -> Tensor:
     """As many rows of numbers as one of ``counts``."""
     need(isinstance(entries, list) and len(entries) in counts, where, f"a list of {counts[0]} lists", entries)
-    return torch.stack([numbers(where, row, across) for row in entries])
+    return torch.stack([numbers(where, row, across, missing) for row in entries])
 
 
 def is_number(value: Any) -> bool:

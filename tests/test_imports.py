@@ -32,6 +32,7 @@ ORDER = [
     "features",
     "models",
     "spans",
+    "ranks",
     "tokenizers",
     "_lazy",
     "checks",

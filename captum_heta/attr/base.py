@@ -1,64 +1,26 @@
 """What every attribution method of this package is: its batches, checks, trials, progress and the model's lock."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field, fields, replace
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, TypeVar, get_args, overload
+from dataclasses import fields, replace
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, get_args, overload
 
 import torch
 from captum.attr import Attribution
 from torch import Tensor
 
 from captum_heta.attr._captum import NullProgress, progress
+from captum_heta.attr.refinement import refined
 from captum_heta.attr.signature import add_attribute, check_names
-from captum_heta.checks import check_count
+from captum_heta.attr.task import OutputAttributions, Task
+from captum_heta.checks import check_count, check_part
 from captum_heta.features import Features
 from captum_heta.models import Batch, LanguageModel
 from captum_heta.options import BatchOptions, Options
 from captum_heta.prompts import Prompt, check_ids, check_length, check_targets, prompts, targets
 
 OptionsT = TypeVar("OptionsT", bound=Options)
-
-
-class OutputAttributions(NamedTuple):
-    """Attributions of K output tokens to F features.
-
-    Attributes:
-        scores: (K, F), or (1, F) for the outputs together; float32.
-        log_probs: (K,), of each output given the prompt and the outputs before it.
-        terms: a named tuple of tensors of the shape of ``scores`` that they are made of, or None.
-        about: what a method says of how it found them, such as the mode that it chose; of JSON's types.
-    """
-
-    scores: Tensor
-    log_probs: Tensor
-    terms: Any = None
-    about: Mapping[str, Any] = MappingProxyType({})
-
-
-@dataclass(frozen=True, eq=False)
-class Task:
-    """What a method is asked of one prompt.
-
-    Attributes:
-        input_ids: (n,), the prompt.
-        outputs: (K,), the output token ids that follow it.
-        features: groups of prompt tokens.
-        position_ids: (n,), if they are not 0 to n - 1.
-        per_token: whether each output is explained by itself, or all of them at once.
-        num_trials: over how many fresh draws a method that draws is averaged.
-        advance: called with the number of steps that are done, of those that `TokenAttribution.steps` says.
-    """
-
-    input_ids: Tensor
-    outputs: Tensor
-    features: Features
-    position_ids: Tensor | None = None
-    per_token: bool = True
-    num_trials: int = 1
-    advance: Callable[[int], object] = field(default=lambda done: None)
 
 
 class TokenAttribution(Attribution, ABC, Generic[OptionsT]):
@@ -139,6 +101,8 @@ class TokenAttribution(Attribution, ABC, Generic[OptionsT]):
         *,
         num_trials: int = 1,
         per_token: bool = True,
+        parts: Tensor | None = None,
+        refine: float | None = None,
         show_progress: bool = False,
         **options: Any,
     ) -> OutputAttributions:
@@ -150,6 +114,10 @@ class TokenAttribution(Attribution, ABC, Generic[OptionsT]):
             features: groups of prompt tokens.
             num_trials: over how many fresh draws a method that draws is averaged; others give the same in each.
             per_token: whether to attribute each output by itself or all of them at once.
+            parts: (F,) integers, features of one part have the same: parts are looked at first, each as one feature,
+                and then the features of those that hold ``refine`` of the score; each feature of the other parts has an
+                equal share of its part's score. None looks at each feature.
+            refine: that share, in (0, 1]; only with ``parts``.
             show_progress: show Captum's progress bar.
             **options: those of ``attribute``.
 
@@ -159,12 +127,21 @@ class TokenAttribution(Attribution, ABC, Generic[OptionsT]):
         """
         chosen = self._options(options)
         check_count("num_trials", num_trials)
+        if (parts is None) != (refine is None):
+            raise ValueError("parts and refine go together: pass both, or neither.")
+        if parts is not None and refine is not None:
+            check_part("refine", refine, "the score", one=True)
+            parts = torch.as_tensor(parts, device="cpu")
+            if parts.shape != (len(features),):
+                raise ValueError(
+                    f"parts must have one integer for each of the {len(features)} features, got {tuple(parts.shape)}."
+                )
         if not self._lm.generates:
             raise TypeError(f"{type(self.model).__name__} has no output tokens: explain its class with attribute().")
         check_ids(self._lm, input_ids[None])
         check_targets(self._lm, outputs)
         check_length(self._lm, len(input_ids) + len(outputs) - (not self.reads_last_output))
-        task = Task(input_ids, outputs, features, per_token=per_token, num_trials=num_trials)
+        task = Task(input_ids, outputs, features, None, per_token, num_trials, parts, refine or 1.0)
         with self._session([self.steps(task, chosen)], show_progress) as advance:
             return self._explained(task, chosen, advance)
 
@@ -209,7 +186,11 @@ class TokenAttribution(Attribution, ABC, Generic[OptionsT]):
         total = self.steps(task, options)
         if len(task.outputs) == 0:  # a row without a target
             task = replace(task, outputs=self._likeliest(task))
-        found = self._scores(replace(task, advance=counted), options)
+        task = replace(task, advance=counted)
+        if task.parts is None:
+            found = self._scores(task, options)
+        else:
+            found = refined(self._scorer(task, options), task.features, task.parts, task.refine)
         advance(max(0, total - done))
         scores = found.scores.float()
         if not task.per_token and len(scores) > 1:  # what explains the outputs one by one is summed over them
@@ -219,7 +200,7 @@ class TokenAttribution(Attribution, ABC, Generic[OptionsT]):
                 f"The scores of {self.get_name()} on {type(self.model).__name__} are not finite: check the model's "
                 "weights for NaN and infinities, or load it in float32."
             )
-        return OutputAttributions(scores, found.log_probs.float(), found.terms, found.about)
+        return found._replace(scores=scores, log_probs=found.log_probs.float())
 
     @abstractmethod
     def _scores(self, task: Task, options: OptionsT) -> OutputAttributions:
@@ -228,6 +209,10 @@ class TokenAttribution(Attribution, ABC, Generic[OptionsT]):
         Those of the outputs together are their sum, if the method does not give one row for them where the task says
         so.
         """
+
+    def _scorer(self, task: Task, options: OptionsT) -> Callable[[Features], OutputAttributions]:
+        """`_scores` for any features of a task; a method may share between calls what serves all of them."""
+        return lambda features: self._scores(replace(task, features=features), options)
 
     def steps(self, task: Task, options: OptionsT) -> int:
         """How many steps a progress bar has for a task; a method that says more than one reports them."""

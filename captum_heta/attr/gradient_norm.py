@@ -70,7 +70,7 @@ class GradientNorm(TokenAttribution[GradientNormOptions]):
         task, outputs = sequence.task, sequence.outputs
         trace = sequence.traced()
         others = None if sequence.others is None else sequence.others.tolist()
-        scores = curvature(
+        found = curvature(
             trace, task.features, outputs.tolist(), _GRADIENT, Batch(1), joint=not task.per_token, contrast=others
         )
-        return scores, trace.log_probs.gather(1, outputs[:, None])[:, 0]
+        return found.scores, trace.log_probs.gather(1, outputs[:, None])[:, 0]

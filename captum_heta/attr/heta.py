@@ -1,25 +1,22 @@
 """HETA: Hessian-Enhanced Token Attribution (Pramanik et al., ICLR 2026, arXiv 2604.13258)."""
 
 import warnings
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, overload
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from captum_heta.attr.base import OutputAttributions, Task, TokenAttribution
-from captum_heta.attr.heta_terms import HETATerms, TargetedTerms, Terms, fused, terms_of
-from captum_heta.attr.sequences import TaskSequence, Tested, contrast_of_row, sequences
-from captum_heta.attr.sink import warn_of_sink
-from captum_heta.models import CausalLM, Trace
-from captum_heta.options import CurvatureOptions, HETAOptions, Options, TargetedOptions
+from captum_heta.attr.heta_terms import HETATerms, TargetedTerms, fused
+from captum_heta.attr.sequence_terms import SequenceTerms, merged
+from captum_heta.attr.sequences import Tested, contrast_of_row, sequences
+from captum_heta.features import Features
+from captum_heta.models import CausalLM
+from captum_heta.options import HETAOptions, Options, TargetedOptions
 from captum_heta.prompts import baselines_of_row
-from captum_heta.terms.contribution_flow import contribution_flow
-from captum_heta.terms.curvature import curvature, effort
-from captum_heta.terms.information import Masking, information, target_information
-from captum_heta.terms.semantic_flow import semantic_flow
 
 
 class HETA(TokenAttribution[HETAOptions]):
@@ -96,61 +93,38 @@ class HETA(TokenAttribution[HETAOptions]):
         )
 
     def _scores(self, task: Task, options: HETAOptions) -> OutputAttributions:
+        return self._scorer(task, options)(task.features)
+
+    def _scorer(self, task: Task, options: HETAOptions) -> Callable[[Features], OutputAttributions]:
         self._tested.check(options.curvature)
-        parts = [self._scores_alike(some, options) for some in sequences(self._lm, task, options.contrast)]
-        kind = type(parts[0].terms)
-        terms = kind(*(torch.cat(columns) for columns in zip(*(part.terms for part in parts), strict=True)))
-        about = {
-            "curvature": parts[0].about["curvature"],
-            "products": sum(part.about["products"] for part in parts),
-            "flow": options.flow,
-            "information": options.information,
-            "fusion": options.fusion,
-        }
-        scores = fused(terms, options)
-        if options.fusion == "product":
-            self._warn_unsupported(task, options, scores)
-        return OutputAttributions(scores, torch.cat([part.log_probs for part in parts]), terms, about)
-
-    def _scores_alike(self, sequence: TaskSequence, options: HETAOptions) -> OutputAttributions:
-        """The terms of neighbouring outputs that the model all reads in one way; one row without ``per_token``."""
-        task, outputs, features = sequence.task, sequence.outputs, sequence.task.features
-        joint = not task.per_token
-        copies = self._batch(options, len(sequence.ids), len(outputs))
-        masking = sequence.masking(options.baselines, copies, task.advance)  # checked before anything is run
-        trace = sequence.traced(residuals=options.flow == "contribution")
-        products = self._batch(options, len(sequence.ids), 1, products=True)
-        contrast = None if sequence.others is None else sequence.others.tolist()
-        curved = [
-            curvature(trace, features, outputs.tolist(), estimator, products, task.advance, joint, contrast)
-            for estimator in _fresh_draws(options, task.num_trials)
+        parts = [
+            SequenceTerms(
+                some,
+                options,
+                self._batch(options, len(some.ids), len(some.outputs)),
+                self._batch(options, len(some.ids), 1, products=True),
+            )
+            for some in sequences(self._lm, task, options.contrast)
         ]
-        curved_mean, lost = torch.stack(curved).mean(0), self._lost(trace, sequence, masking, options)
-        parts = self._flow(trace, sequence, options), curved_mean, lost
-        together = [range(len(outputs))] if joint else [range(k, k + 1) for k in range(len(outputs))]
-        efforts = [effort(trace, features, options, some, contrast is not None) for some in together]
-        about = {"curvature": efforts[0][0], "products": task.num_trials * sum(products for _, products in efforts)}
-        terms: Terms = terms_of(options)(*(part.float() for part in parts))
-        return OutputAttributions(terms[0], trace.log_probs.gather(1, outputs[:, None])[:, 0], terms, about)
 
-    def _flow(self, trace: Trace, sequence: TaskSequence, options: HETAOptions) -> Tensor:
-        """M or G of the features."""
-        features, joint = sequence.task.features, not sequence.task.per_token
-        if options.flow == "contribution":
-            return features.sum(contribution_flow(trace.layers, trace.output_positions, joint))
-        flow = semantic_flow(trace.layers, trace.output_positions, joint)
-        warn_of_sink(self._lm, flow, sequence.task)
-        return features.sum(flow)
+        def scored(features: Features) -> OutputAttributions:
+            found = [part.of(features) for part in parts]
+            terms = type(found[0].terms)(
+                *(torch.cat(columns) for columns in zip(*(one.terms for one in found), strict=True))
+            )
+            scores = fused(terms, options)
+            if options.fusion == "product":
+                self._warn_unsupported(task, options, scores)
+            chosen = {"flow": options.flow, "information": options.information, "fusion": options.fusion}
+            return OutputAttributions(
+                scores,
+                torch.cat([part.log_probs for part in parts]),
+                terms,
+                merged([one.about for one in found]) | chosen,
+                torch.cat([one.errors for one in found]),
+            )
 
-    def _lost(self, trace: Trace, sequence: TaskSequence, masking: Masking, options: HETAOptions) -> Tensor:
-        """I or D of the features."""
-        features = sequence.task.features
-        if options.information == "target":
-            lost = target_information(trace, features, masking, sequence.outputs, sequence.others)
-        else:
-            lost = information(trace, features, masking)
-        # log-probabilities of several outputs add up, and so do divergences by the chain rule, on the given outputs
-        return lost if sequence.task.per_token else lost.sum(0, keepdim=True)
+        return scored
 
     def _warn_unsupported(self, task: Task, options: HETAOptions, scores: Tensor) -> None:
         """Tell of outputs that nothing in the prompt supports; one that is compared with itself is none."""
@@ -201,9 +175,3 @@ class TargetedHETA(HETA):
 
     options_type: ClassVar[type[Options]] = TargetedOptions
     terms_type: ClassVar[type | None] = TargetedTerms
-
-
-def _fresh_draws(options: HETAOptions, count: int) -> list[CurvatureOptions]:
-    """``options`` themselves and ``count`` - 1 others with seeds that follow from their own."""
-    seeds = np.random.SeedSequence(options.seed).generate_state(count - 1).tolist()
-    return [options, *(replace(options, seed=seed) for seed in seeds)]

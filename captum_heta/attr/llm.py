@@ -11,6 +11,7 @@ from torch import Tensor
 from captum_heta.attr._captum import pretty_tokens
 from captum_heta.attr.base import TokenAttribution
 from captum_heta.attr.result import LLMTokenAttributionResult
+from captum_heta.checks import check_part
 from captum_heta.features import Features
 from captum_heta.inputs import LocatedInput
 from captum_heta.inputs.offsets import NO_OFFSETS
@@ -67,6 +68,7 @@ class LLMTokenAttribution(LLMAttribution):
         forward_in_tokens: bool = True,
         *,
         per_token: bool = True,
+        refine: float | None = None,
         **kwargs: Any,
     ) -> LLMTokenAttributionResult:
         """Attribute each output token, given the prompt and the outputs before it, to the features of the prompt.
@@ -87,6 +89,9 @@ class LLMTokenAttribution(LLMAttribution):
             forward_in_tokens: likewise.
             per_token: attribute each output token by itself. Otherwise the joint log-probability of the output, at the
                 cost of one token: ``seq_attr`` alone, which is then not a sum over tokens, and no ``token_attr``.
+            refine: coarse to fine, for long prompts: the documents, messages, paragraphs or sentences of the prompt are
+                looked at first, and then the features of those that hold this share of the score, such as 0.9; features
+                of the others share the scores of these equally. None looks at each feature.
             **kwargs: the method's options. For a method with ``contrast``, it is text or as many token ids as the
                 target; two texts are compared up to the first token in which they differ. Also ``feature_mask``,
                 integers (n_features,) or (1, n_features): features with the same number are attributed as one, and
@@ -112,10 +117,22 @@ class LLMTokenAttribution(LLMAttribution):
             mask = prompt.sentence_mask()
         features, spread = self._grouped(prompt.features, mask)
         ids = torch.tensor(prompt.ids, device=self.device)
+        parts = None
+        if refine is not None:
+            check_part("refine", refine, "the score", one=True)
+            if mask is not None:
+                raise ValueError("refine finds its own features: leave out refine, or feature_mask.")
+            parts = prompt.parts()
+            kwargs |= {} if parts is None else {"parts": parts[1], "refine": refine}
         start = time.perf_counter()
         result = self.attr_method.attribute_outputs(
             ids, outputs, features, num_trials=num_trials, per_token=per_token, **kwargs
         )
+        about = dict(result.about)
+        if refine is not None:
+            kwargs.pop("parts", None)
+            kwargs["refine"] = refine
+            about["refined"] = None if parts is None else about["refined"].replace("parts", parts[0])
         seconds = time.perf_counter() - start
         probs = result.log_probs.exp()
         if _inspect_forward is not None:
@@ -134,13 +151,14 @@ class LLMTokenAttribution(LLMAttribution):
             output_tokens=self._labels(outputs),
             inp=inp,
             terms=None if result.terms is None else type(result.terms)(*map(formatted, result.terms)),
+            curvature_errors=None if result.errors is None else formatted(result.errors),
             method=self.attr_method.get_name(),
             target=self.tokenizer.decode(outputs),
             contrast=contrast,
             located=prompt,
             provenance=self._provenance(
                 kwargs | {"num_trials": num_trials} | ({} if contrast is None else {"contrast": contrast}),
-                result.about,
+                about,
                 seconds,
             ),
         )

@@ -36,6 +36,7 @@ class LLMTokenAttributionResult(LLMAttributionResult):
         prompt: the text.
         places: the characters of each feature.
         groups: as the attribute.
+        curvature_errors: as the attribute.
         provenance: as the attribute.
         **kwargs: those of `captum.attr.LLMAttributionResult`.
 
@@ -46,7 +47,12 @@ class LLMTokenAttributionResult(LLMAttributionResult):
         target: the explained text.
         contrast: the text that it is compared with: the scores explain log P(target) - log P(contrast); None for none.
         groups: the name of the document or the message of each feature; None for an input without such parts.
-        provenance: how the numbers were made: model, mode that ran, products, options, versions, date, seconds.
+        curvature_errors: the standard errors of the term ``curvature``, of its shape: of the random probes that
+            estimate it, and NaN for one of them; None for methods without.
+        provenance: how the numbers were made: model, options, versions, date, seconds; of HETA the mode that ran,
+            ``products`` (Hessian products, or gradients), ``passes`` (masked copies), ``omitted`` (the share of the
+            matrix that the mode leaves out), ``curvature_error`` (the sum of the standard errors over that of S), and
+            in a product ``skipped`` (features without a masked pass) and ``skipped_share`` (of the score, at most).
     """
 
     def __init__(
@@ -60,11 +66,12 @@ class LLMTokenAttributionResult(LLMAttributionResult):
         prompt: str | None = None,
         places: list[list[Span]] | None = None,
         groups: list[str] | None = None,
+        curvature_errors: Tensor | None = None,
         provenance: Mapping[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.terms, self.method = terms, method
+        self.terms, self.method, self.curvature_errors = terms, method, curvature_errors
         self.target = target or "".join(self.output_tokens)
         self.contrast = contrast
         self.groups = groups if located is None else located.groups
@@ -139,15 +146,19 @@ class LLMTokenAttributionResult(LLMAttributionResult):
         """The score of each feature by its label; of labels that are the same, all but the first have a number."""
         return dict(zip(_distinct(self.input_tokens), self.seq_attr.tolist(), strict=True))
 
-    def to_dataframe(self, shares: bool = False) -> "DataFrame":
+    def to_dataframe(self, shares: bool = False, errors: bool = False) -> "DataFrame":
         """A row a feature; columns for its text, its group, its score for the whole output and for each output token.
 
         Args:
             shares: `shares` in the place of scores.
+            errors: two columns more, for HETA's curvature and its standard error, means over the outputs.
 
         Raises:
             ImportError: without pandas.
+            ValueError: for ``errors`` of a method that has none.
         """
+        if errors and (self.curvature_errors is None or self.terms is None):
+            raise ValueError(f"{self.method or 'The method'} has no standard errors: only HETA's curvature has.")
         pandas = imported_pandas()
         rows = self.shares if shares else self.rows
         columns: dict[str, Any] = {"feature": self.pieces if self.has_prompt else self.input_tokens}
@@ -156,6 +167,9 @@ class LLMTokenAttributionResult(LLMAttributionResult):
         columns["all"] = (rows.mean(0) if shares else self.seq_attr).tolist()
         if self.token_attr is not None and len(rows) > 1:
             columns |= dict(zip(_distinct(self.output_tokens), rows.tolist(), strict=True))
+        if errors and self.curvature_errors is not None:
+            columns["curvature"] = self.terms.curvature.mean(0).tolist()
+            columns["curvature error"] = self.curvature_errors.mean(0).tolist()
         return pandas.DataFrame(columns)
 
     def to_html(self, shares: bool = False) -> str:

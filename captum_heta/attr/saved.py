@@ -27,8 +27,12 @@ def entry_of(name: str, result: LLMAttributionResult) -> dict[str, Any]:
         "seq_attr": listed(name, result.seq_attr),
         "token_attr": listed(name, result.token_attr),
         "output_probs": listed(name, result.output_probs),
-        "terms": None if terms is None else {term: listed(name, values) for term, values in terms._asdict().items()},
+        "terms": None
+        if terms is None
+        else {term: listed(name, values, missing=True) for term, values in terms._asdict().items()},
     }
+    errors = getattr(result, "curvature_errors", None)
+    entry |= {} if errors is None else {"curvature_errors": listed(name, errors, missing=True)}
     contrast, provenance = (getattr(result, name, None) for name in ("contrast", "provenance"))
     entry |= {} if contrast is None else {"contrast": contrast}
     return entry | ({"provenance": dict(provenance)} if provenance else {})
@@ -66,6 +70,9 @@ def result_of(where: str, labels: list[str], entry: Any, **more: Any) -> LLMAttr
     if terms is not None:
         need(isinstance(terms, dict), f"terms in {where}", "an object or null", terms)
         more["terms"] = _terms(where, terms, down, across)
+        if "curvature_errors" in entry:
+            where = f"curvature_errors in {where}"
+            more["curvature_errors"] = rows(where, entry["curvature_errors"], (down, 1), across, missing=True)
     return LLMTokenAttributionResult(**given, **more)
 
 
@@ -74,7 +81,7 @@ def _terms(where: str, terms: dict[str, Any], down: int, across: int) -> Terms:
     known = " or ".join(", ".join(kind._fields) for kind in TERMS)
     need(kind is not None, f"terms in {where}", f"an object with {known}", sorted(terms))
     assert kind is not None
-    found = [rows(f"{name} in {where}", terms[name], (down, 1), across) for name in kind._fields]
+    found = [rows(f"{name} in {where}", terms[name], (down, 1), across, missing=True) for name in kind._fields]
     return kind(*found)
 
 

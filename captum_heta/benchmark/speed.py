@@ -84,9 +84,8 @@ class Bench:
     def curvature(self, trace: Trace, mode: str, n_samples: int = SAMPLES) -> Tensor:
         """S of every token."""
         batch = Batch(self.lm.batch_size(self.tokens, 1, products=True))
-        return curvature(
-            trace, self.features, [self.target], CurvatureOptions(curvature=mode, n_samples=n_samples), batch
-        )
+        options = CurvatureOptions(curvature=mode, n_samples=n_samples)
+        return curvature(trace, self.features, [self.target], options, batch).scores
 
     def naive_product(self) -> float:
         """Seconds of one Hessian product of the reference."""

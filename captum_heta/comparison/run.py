@@ -190,7 +190,7 @@ def _check(result: LLMAttributionResult, count: int) -> None:
     for what, several in (
         ("scores", (result.seq_attr, result.token_attr)),
         ("probabilities", (result.output_probs,)),
-        ("terms", terms or ()),
+        ("terms", [values.nan_to_num(0) for values in terms or ()]),  # what a product did not need is NaN
     ):
         for values in several:
             if values is not None and (values.is_complex() or not values.float().isfinite().all()):

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from captum_heta.features import Features
 from captum_heta.inputs.markers import value_spans
-from captum_heta.inputs.offsets import spans_of_ids, token_spans
-from captum_heta.spans import Span, sentence_spans
+from captum_heta.inputs.offsets import NO_OFFSETS, spans_of_ids, token_spans
+from captum_heta.spans import Span, paragraph_spans, sentence_spans
 from captum_heta.tokenizers import Tokenizer
 
 
@@ -218,6 +218,31 @@ class LocatedInput:
     def sentence_mask(self) -> Tensor | None:
         """A ``feature_mask`` (F,) of sentences for an input of tokens; None for a template, which has its own parts."""
         return self._of_ids.sentence_mask() if isinstance(self.inp, TextTokenInput) else None
+
+    def parts(self) -> tuple[str, Tensor] | None:
+        """Larger parts of the prompt, to look at first: what they are, and which (F,) each feature is in.
+
+        The documents or messages of the input, paragraphs or sentences: of these whichever needs the fewest passes, if
+        then two parts or so are looked into. None where no part has several features.
+        """
+        try:
+            spans = [some[0] if some else (0, 0) for some in self.places]
+            masks = {
+                "paragraphs": mask_of([[part] for part in paragraph_spans(self.text)], spans),
+                "sentences": mask_of([[part] for part in sentence_spans(self.text)], spans),
+            }
+        except NO_OFFSETS:
+            masks = {}
+        if self.groups is not None:
+            names = {name: i for i, name in enumerate(dict.fromkeys(self.groups))}
+            masks = {"groups": torch.tensor([names[name] for name in self.groups], device="cpu")} | masks
+        counts = {kind: len(mask.unique()) for kind, mask in masks.items()}
+        total = len(self.labels)
+        useful = {kind: count + 2 * total / count for kind, count in counts.items() if 1 < count < total}
+        if not useful:
+            return None
+        best = min(useful, key=lambda kind: useful[kind])
+        return ("documents or messages" if best == "groups" else best), masks[best]
 
     @cached_property
     def _of_ids(self) -> TextInput:

@@ -18,6 +18,7 @@ from captum_heta.models.families import decoder_layers
 from captum_heta.models.language_model import LanguageModel
 from captum_heta.models.residual import Form, residual_forms
 from captum_heta.models.selfcheck import UnfitModelError, in_a_pass
+from captum_heta.models.state import own_implementations, runs_eagerly
 
 # Called with the states of two texts and where they are.
 Look = Callable[[Tensor, str], None]
@@ -46,6 +47,8 @@ class AttentionFindings:
         self.lm.findings.per_layer(self.ids)
         assert self.modules
         assert self.reuses_prefix in (True, False)
+        if not runs_eagerly(self.lm.model):
+            assert self.fast_says_the_same in (True, False)
 
     @property
     def ids(self) -> Tensor:
@@ -70,6 +73,33 @@ class AttentionFindings:
             TypeError: if the model's values cannot be read from a cache either.
         """
         return self.lm.findings.answer("prefix", self._reuses_prefix)
+
+    @property
+    def fast_says_the_same(self) -> bool:
+        """Whether the model as it was loaded, with its own attention, reads a cached prefix as it reads a text."""
+        return self.lm.findings.answer("fast", self._fast_says_the_same)
+
+    @in_a_pass
+    def _fast_says_the_same(self) -> bool:
+        lm, length = self.lm, len(self.ids)
+        cut = length // 2 if self.reuses_prefix else 0
+        embeds, per_layer = lm.embed(self.ids)[None], lm.findings.per_layer(self.ids)
+        cache = DynamicCache()
+        lm.log_probs(embeds, keep=1, cache=cache, per_layer=per_layer)
+        past = [(keys, values) for keys, values, *_ in cache]
+        with own_implementations(lm.model):
+            try:
+                # two rows, as masked copies are: each behind the one cached prefix
+                rest = lm.log_probs(
+                    embeds[:, cut:].expand(2, -1, -1),
+                    keep=length - cut,
+                    start=cut,
+                    cache=prefix_cache(past, cut) if cut else None,
+                    per_layer=None if per_layer is None else per_layer[cut:],
+                )
+            except (ValueError, TypeError, RuntimeError, AttributeError, IndexError, NotImplementedError):
+                return False  # right without it, and slower
+        return all(lm.findings.agree(lm.findings.by_ids[cut:], row) for row in rest)
 
     @property
     def residual_forms(self) -> list[Form]:

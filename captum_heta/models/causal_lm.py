@@ -9,10 +9,11 @@ from torch import Tensor, nn
 from captum_heta.models.attention_check import AttentionFindings
 from captum_heta.models.calls import replaced_input
 from captum_heta.models.families import OUTPUT_PROJECTIONS, VALUE_PROJECTIONS, attention_candidates, decoder_layers
+from captum_heta.models.head import Cut, cut_before
 from captum_heta.models.language_model import LanguageModel
 from captum_heta.models.memory import graph_fits, layer_rows, query_rows
 from captum_heta.models.stages import Stage, split
-from captum_heta.models.state import differentiable, evaluating
+from captum_heta.models.state import differentiable, evaluating, own_implementations, runs_eagerly
 
 
 class CausalLM(LanguageModel):
@@ -78,6 +79,22 @@ class CausalLM(LanguageModel):
     def entering(self, layer: int, states: Tensor) -> AbstractContextManager[None]:
         """Within this context a layer is given ``states`` (B, S, d) in place of its own hidden states."""
         return replaced_input(self.layer(layer), states)
+
+    @contextmanager
+    def fastest(self) -> Iterator[bool]:
+        """Within this context, inside `ready`, passes need no derivatives; yields whether they run faster.
+
+        Attention then runs as the model was loaded, where that says the same of a prefix in the cache.
+        """
+        if runs_eagerly(self.model) or not self.attention.fast_says_the_same:
+            yield False
+            return
+        with own_implementations(self.model):
+            yield True
+
+    def cut_at_head(self) -> AbstractContextManager[Cut]:
+        """Within this context predictions are made from states that do not know what they were computed from."""
+        return cut_before(self.head)
 
     @property
     def _layers(self) -> nn.ModuleList | None:

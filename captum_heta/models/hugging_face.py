@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import Cache
 
 from captum_heta.models.memory import batch_size
@@ -73,9 +73,14 @@ class HuggingFaceModel:
         return None if self.max_positions is None else self.max_positions - length + 1
 
     @property
+    def head(self) -> nn.Module | None:
+        """What makes logits of the last states; None if the model does not say."""
+        return self.model.get_output_embeddings() if hasattr(self.model, "get_output_embeddings") else None
+
+    @property
     def n_predicted(self) -> int:
         """How many tokens its head predicts."""
-        head = self.model.get_output_embeddings() if hasattr(self.model, "get_output_embeddings") else None
+        head = self.head
         rows = getattr(head, "out_features", None) or getattr(getattr(head, "weight", None), "shape", [None])[0]
         return min(self.vocab_size, rows) if isinstance(rows, int) else self.vocab_size
 

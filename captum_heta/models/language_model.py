@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import cached_property
 
 import torch
@@ -11,6 +11,7 @@ from transformers import Cache
 
 from captum_heta.models.calls import after, recorded, replaced_output
 from captum_heta.models.families import decoder_layers
+from captum_heta.models.head import contiguous_before
 from captum_heta.models.hugging_face import HuggingFaceModel
 from captum_heta.models.selfcheck import Findings
 from captum_heta.models.state import evaluating
@@ -96,7 +97,8 @@ class LanguageModel(HuggingFaceModel):
             position_ids = position_ids.expand(len(embeds), -1)
         if per_layer is not None and per_layer.ndim < 4:
             per_layer = per_layer.expand(len(embeds), *per_layer.shape)
-        logits = self.run(keep, cache, inputs_embeds=embeds, position_ids=position_ids, per_layer_inputs=per_layer)
+        with nullcontext() if self.head is None or len(embeds) == 1 else contiguous_before(self.head):
+            logits = self.run(keep, cache, inputs_embeds=embeds, position_ids=position_ids, per_layer_inputs=per_layer)
         logits = logits.to(embeds.device, torch.promote_types(logits.dtype, torch.float32))
         return torch.log_softmax(logits, dim=-1)
 

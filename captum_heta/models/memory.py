@@ -94,13 +94,14 @@ class Batch:
         """A batch of that size for where more rows do better, or this one if a person chose it."""
         return self if self.chosen or self.size >= size else Batch(size)
 
-    def run(self, rows: Rows, compute: Callable[[Rows], Result], cheaper: str = "") -> list[Result]:
+    def run(self, rows: Rows, compute: Callable[[Rows], Result], cheaper: str = "", scale: float = 1.0) -> list[Result]:
         """``compute`` of each batch of ``rows``, in their order.
 
         Args:
             rows: of which each is computed by itself.
             compute: from some rows to what is made of them.
             cheaper: an option of the caller's method that takes less memory, to advise where there is none left.
+            scale: how much longer the rows are that ``size`` was meant for, unless a person chose that.
 
         Raises:
             RuntimeError: if memory runs out with a single row.
@@ -108,7 +109,7 @@ class Batch:
         results: list[Result] = []
         done = 0
         while done < len(rows):
-            part = rows[done : done + self.size]
+            part = rows[done : done + (self.size if self.chosen else int(self.size * scale))]
             try:
                 results.append(compute(part))
             except RuntimeError as error:
@@ -123,10 +124,11 @@ class Batch:
                 done += len(part)
                 continue
             # after the except clause, which keeps alive what the failed batch had computed
-            self.size = len(part) // 2
+            half = len(part) // 2
+            self.size = half if self.chosen else max(1, int(half / scale))
             warnings.warn(
-                f"Memory ran out with {len(part)} rows at once; going on with {self.size}. Nothing is lost. Pass "
-                f"perturbations_per_eval={self.size} to start there.",
+                f"Memory ran out with {len(part)} rows at once; going on with {half}. Nothing is lost. Pass "
+                f"perturbations_per_eval={half} to start there.",
                 stacklevel=2,
             )
         return results

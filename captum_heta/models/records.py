@@ -55,12 +55,15 @@ class Record:
         changes: of the model.
         findings: of `captum_heta.models.selfcheck`, by what they depend on.
         said: warnings that were given, by a word for each.
+        own_implementations: configuration, attribute and value of which code attention and experts ran before they were
+            last changed.
     """
 
     lock: Any = field(default_factory=threading.RLock)
     changes: Changes = field(default_factory=Changes)
     findings: dict[Any, Any] = field(default_factory=dict)
     said: set[str] = field(default_factory=set)
+    own_implementations: list[tuple[Any, str, Any]] = field(default_factory=list)
 
     @contextmanager
     def restored(self, model: nn.Module) -> Iterator[None]:

@@ -110,6 +110,7 @@ def _take_eager(model: Any, changes: Changes) -> None:
             setattr(config, name, value)
 
     changes.note(undo)
+    record_of(model).own_implementations = before
     if any(value not in ("eager", None) for _, name, value in before if name == _IMPLEMENTATIONS[0]):
         # The public setter refuses, with a warning, the classes that do not use transformers' attention interface.
         # One of them, Falcon, reads this attribute in its forward; the others are eager already.
@@ -119,6 +120,28 @@ def _take_eager(model: Any, changes: Changes) -> None:
             model.config._attn_implementation = "eager"
     if any(value not in ("eager", None) for _, name, value in before if name == _IMPLEMENTATIONS[1]):
         model.set_experts_implementation("eager")
+
+
+@contextmanager
+def own_implementations(model: nn.Module) -> Iterator[None]:
+    """Within `differentiable`, attention and experts run as the model was loaded; without derivatives, and faster."""
+    record = record_of(model)
+    with record.changes.undone():
+        eager = _implementations(model)
+
+        def undo() -> None:
+            for config, name, value in eager:
+                setattr(config, name, value)
+
+        record.changes.note(undo)
+        for config, name, value in record.own_implementations:
+            setattr(config, name, value)
+        yield
+
+
+def runs_eagerly(model: nn.Module) -> bool:
+    """Whether the model was loaded with eager attention and experts; call within `differentiable`."""
+    return all(value in ("eager", None) for _, _, value in record_of(model).own_implementations)
 
 
 def implementations(model: nn.Module) -> tuple[Any, ...]:

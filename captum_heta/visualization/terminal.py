@@ -79,7 +79,7 @@ def highest(
     Args:
         text: the prompt.
         spans: the characters of each feature.
-        columns: numbers of each feature, by their names.
+        columns: numbers of each feature, by their names; a dash for NaN.
         count: how many.
         marked: put the token in square brackets, where no bold letters show which it is.
     """
@@ -89,7 +89,7 @@ def highest(
         table.add_column(name, justify="right")
     first = next(iter(columns.values()))
     for i in sorted(range(len(spans)), key=lambda i: -first[i])[:count]:
-        values = (f"{column[i]:.3g}" for column in columns.values())
+        values = ("-" if column[i] != column[i] else f"{column[i]:.3g}" for column in columns.values())
         table.add_row(_in_context(text, *spans[i], marked=marked), *values)
     return table
 

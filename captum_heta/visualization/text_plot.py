@@ -24,6 +24,8 @@ def plot_terms(
 ) -> "tuple[Figure, Axes]":
     """Scores of HETA, in any of its forms, and under them its three terms, all means over the outputs, by `plot_text`.
 
+    What a product did not need of a term is left white.
+
     Args:
         result: of `LLMTokenAttribution` with `HETA` or `TargetedHETA`.
         text: the prompt.
@@ -41,7 +43,7 @@ def plot_terms(
             "LLMTokenAttribution(TargetedHETA(model), tokenizer), or show the scores alone with plot_text."
         )
     rows = {getattr(result, "method", "") or "score": (result.seq_attr / len(terms[0])).tolist()}
-    rows |= {name.replace("_", " "): values.mean(0).tolist() for name, values in terms._asdict().items()}
+    rows |= {name.replace("_", " "): values.mean(0).nan_to_num(0).tolist() for name, values in terms._asdict().items()}
     return plot_text(rows, text, spans, ax, width)
 
 

@@ -133,7 +133,7 @@ def test_real_signals():
 def test_errors_while_something_is_undone_hide_nothing(monkeypatch):
     model = unusual()
     before = snapshot(model)
-    monkeypatch.setattr("captum_heta.attr.heta.information", lambda *_: 1 / 0)
+    monkeypatch.setattr("captum_heta.attr.sequence_terms.MaskedCopies.of", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         HETA(model).attribute(IDS, target=3)
     assert snapshot(model) == before

@@ -106,13 +106,13 @@ def with_memory_for(monkeypatch, most):
     """From now on so many rows at once fit."""
     run = Batch.run
 
-    def scarce(batch, rows, compute, *advice):
+    def scarce(batch, rows, compute, *advice, **scale):
         def limited(part):
             if len(part) > most:
                 raise GPU_ERROR
             return compute(part)
 
-        return run(batch, rows, limited, *advice)
+        return run(batch, rows, limited, *advice, **scale)
 
     monkeypatch.setattr(Batch, "run", scarce)
 

@@ -54,7 +54,7 @@ def test_model_comes_back_after_an_error(monkeypatch):
     def fail(*args, **kwargs):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("captum_heta.attr.heta.curvature", fail)
+    monkeypatch.setattr("captum_heta.attr.sequence_terms.Curvature.of", fail)
     with pytest.raises(KeyboardInterrupt):
         heta.attribute(torch.tensor([[2, 3, 4]]))
     assert snapshot(model) == before

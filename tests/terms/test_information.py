@@ -74,5 +74,6 @@ def test_the_targets_fall_equals_a_pass_for_each_feature_and_output(name, contra
         others = None if contrast is None else torch.tensor(contrast)
         found = target_information(trace, features, Masking(masked, Batch(2)), torch.tensor([3, 4]), others)
         expected = naive_falls(model, trace.embeds, [3, 4], features.groups, masked, contrast)
-    torch.testing.assert_close(found, expected)
+    # transformers' eager attention has a softmax in float32, and the fused one has not
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
     assert (found < 0).any() or (found > 0).all()  # it has its sign

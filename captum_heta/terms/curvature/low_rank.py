@@ -1,5 +1,8 @@
 """A symmetric matrix from few of its products."""
 
+from collections.abc import Callable
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
@@ -12,9 +15,30 @@ BLOCKS = 8
 TAIL = 1e-3
 
 
+class Decomposition(NamedTuple):
+    """A symmetric matrix, or most of it.
+
+    Attributes:
+        vectors: (k, m, d), orthonormal.
+        values: (k,), of either sign.
+        products: how many they took.
+        omitted: the estimated share of its squared Frobenius norm that is left out, in [0, 1].
+    """
+
+    vectors: Tensor
+    values: Tensor
+    products: int
+    omitted: float
+
+
 def low_rank(
-    operator: Operator, x: Tensor, rank: int, generator: torch.Generator, batch: Batch
-) -> tuple[Tensor, Tensor]:
+    operator: Operator,
+    x: Tensor,
+    rank: int,
+    generator: torch.Generator,
+    batch: Batch,
+    settled: Callable[[Tensor, Tensor], bool] = lambda vectors, values: False,
+) -> Decomposition:
     """A randomized eigendecomposition of H, indefinite or not, from at most ``rank`` products.
 
     Directions Q come from a randomized block Krylov space (Musco & Musco 2015, arXiv 1504.05477): random ones first,
@@ -27,10 +51,10 @@ def low_rank(
         rank: directions at most.
         generator: of the first directions.
         batch: products at a time.
+        settled: called with the vectors and values after each block; whether they are enough.
 
     Returns:
-        Eigenvectors (k, m, d) and eigenvalues (k,), k at most twice ``rank``, in float32 or better. NaN where a product
-        is not finite.
+        At most twice ``rank`` vectors, in float32 or better. NaN where a product is not finite.
     """
     dtype = torch.promote_types(x.dtype, torch.float32)
     rank = min(rank, x.numel())
@@ -39,21 +63,30 @@ def low_rank(
     new = torch.randn(size, x.numel(), generator=generator, dtype=dtype, device="cpu").to(
         x.device
     )  # CPU draws: devices agree
+    norm = None
     while True:
-        new = _orthonormal(new[: rank - len(basis)], basis)
+        new = orthonormal(new[: rank - len(basis)], basis)
         rows = new.view(-1, *x.shape).to(x.dtype)
         products = torch.cat(batch.run(rows, operator, CHEAPER)).flatten(1).to(dtype)
+        if (
+            norm is None
+        ):  # of H, as the first directions are random: E norm2(H q)^2 is the mean of its eigenvalues' squares
+            norm = products.square().sum(-1).mean() * x.numel()
         basis, images = torch.cat([basis, new]), torch.cat([images, products])
         new = products - (products @ basis.T) @ basis
         if not torch.isfinite(images).all():
-            return images.new_full((1, *x.shape), torch.nan), images.new_ones(1)  # no number, and not 0 either
-        if len(basis) == rank or new.norm() <= TAIL * images.norm():
-            return _decomposed(basis, images, x.shape)
+            nothing = images.new_full((1, *x.shape), torch.nan)  # no number, and not 0 either
+            return Decomposition(nothing, images.new_ones(1), len(basis), 0.0)
+        vectors, values = _decomposed(basis, images, x.shape)
+        if len(basis) == rank or new.norm() <= TAIL * images.norm() or settled(vectors, values):
+            share = values.square().sum() / norm if norm > 0 and len(basis) < x.numel() else norm.new_ones(())
+            return Decomposition(vectors, values, len(basis), (1 - share).clamp(min=0).item())
 
 
-def _orthonormal(new: Tensor, basis: Tensor) -> Tensor:
+def orthonormal(new: Tensor, basis: Tensor) -> Tensor:
+    """Orthonormal rows (..., s, N) for what ``new`` has beside the orthonormal ``basis`` (..., b, N)."""
     for _ in range(2):  # twice is enough (Giraud et al. 2005), also where rows of `new` depend on each other
-        new = torch.linalg.qr((new - (new @ basis.T) @ basis).T).Q.T
+        new = torch.linalg.qr((new - (new @ basis.mT) @ basis).mT).Q.mT
     return new
 
 
@@ -62,7 +95,7 @@ def _decomposed(basis: Tensor, images: Tensor, shape: torch.Size) -> tuple[Tenso
     core = images @ basis.T
     outside = images - core @ basis
     # Y = core Q + outside and outside = R^T V, rows V orthonormal to Q: H is a small matrix in terms of [Q; V]
-    beside = _orthonormal(outside, basis)
+    beside = orthonormal(outside, basis)
     r = beside @ outside.T
     small = torch.cat([torch.cat([(core + core.T) / 2, r.T], 1), torch.cat([r, torch.zeros_like(r)], 1)])
     values, vectors = torch.linalg.eigh(small)

@@ -3,20 +3,56 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from captum_heta.features import Features
 from captum_heta.models import MEMORY_VARIABLE, Batch, Stage, Trace
 from captum_heta.options import CurvatureOptions
-from captum_heta.terms.curvature.estimators import draw_probes, exact_block_norms, factored_block_norms
+from captum_heta.ranks import spearman
+from captum_heta.terms.curvature.estimators import (
+    Factors,
+    draw_probes,
+    draws_of_groups,
+    exact_block_norms,
+    mean_and_error,
+)
 from captum_heta.terms.curvature.function import Varying
 from captum_heta.terms.curvature.layerwise import Chain
 from captum_heta.terms.curvature.low_rank import low_rank
 from captum_heta.terms.curvature.operators import Operator, gauss_newton, jacobian_transposed
+from captum_heta.terms.curvature.output_fisher import OutputFisher
 
-# The scores of some features.
-Estimates = Iterator[tuple[list[int], Tensor]]
+# Some features, their S, and the standard errors of these.
+Estimates = Iterator[tuple[list[int], Tensor, Tensor]]
+
+# Probes that "low_rank" looks with whether S has settled, and at which correlation of the ranks its order has.
+_LOOKS = 10
+_SETTLED_CHANGE = 0.1
+_SETTLED_ORDER = 0.98
+# Probes of one round where they are drawn up to a tolerance: a standard error needs some.
+_ROUND = 10
+
+
+@dataclass(frozen=True, eq=False)
+class Sensitivity:
+    """S, and what is known of how exact it is.
+
+    Attributes:
+        scores: (K, F), or (1, F) of the outputs together; float32 or better, non-negative.
+        errors: their standard errors, of the same shape: of the random probes alone. NaN for a single probe.
+        mode: the mode that ran.
+        products: how many Hessian products, or gradients in "fisher", it took.
+        omitted: the share of the matrix that the mode's factors leave out, the largest of all outputs and windows: of
+            its trace in "fisher", of its squared Frobenius norm in "low_rank"; 0 in the others.
+    """
+
+    scores: Tensor
+    errors: Tensor
+    mode: str
+    products: int
+    omitted: float
 
 
 def curvature(
@@ -28,159 +64,274 @@ def curvature(
     progress: Callable[[int], object] = lambda done: None,
     joint: bool = False,
     contrast: Sequence[int] | None = None,
-) -> Tensor:
+) -> Sensitivity:
     """S[i] = E_r norm1(P_i H P_i r), H the Hessian of log P(target) (Pramanik et al. 2026, arXiv 2604.13258).
+
+    Args:
+        trace: the sequence.
+        features: the blocks of P.
+        targets: the K output token ids.
+        options: as in `Curvature`.
+        batch: as in `Curvature`.
+        progress: called with the number of features done.
+        joint: as in `Curvature`.
+        contrast: as in `Curvature`.
+
+    Raises:
+        RuntimeError: if a second derivative is not finite.
+    """
+    return Curvature(trace, targets, options, batch, joint, contrast).of(features, progress)
+
+
+class Curvature:
+    """S of any features of one sequence. What serves several sets of features is computed once.
 
     Every output starts from the same seed and features are drawn in the order of their tokens: an output's
     numbers do not depend on the other outputs nor on the batch size.
 
     Args:
         trace: the sequence.
-        features: the blocks of P.
         targets: the K output token ids.
         options: the estimator and its draws.
         batch: products in one backward pass.
-        progress: called with the number of features done.
         joint: the Hessian of the sum of all outputs' log-probabilities, in one estimate.
         contrast: K token ids that the targets are compared with: the Hessian of log P(target) - log P(contrast).
-
-    Returns:
-        (K, F), or (1, F) if ``joint``; float32 or better, non-negative.
-
-    Raises:
-        RuntimeError: if a second derivative is not finite.
     """
-    together = [range(len(targets))] if joint else [range(k, k + 1) for k in range(len(targets))]
-    if not features.by_first_token:
-        return trace.log_probs.new_zeros(len(together), len(features))
-    rows = []
-    for outputs in together:
-        row, counts = (trace.log_probs.new_zeros(len(features)) for _ in range(2))
-        for names, norms in _Estimate(trace, features, outputs, targets, contrast, options, batch).run():
-            places = torch.tensor(names, device=row.device)
-            progress(int((counts[places] == 0).sum()))  # windows overlap
-            row = row.index_add(0, places, norms.to(row))
-            counts = counts.index_add(0, places, torch.ones_like(norms).to(counts))
-        rows.append(row / counts.clamp(min=1))
-    scores = torch.stack(rows)
-    if not torch.isfinite(scores).all():
-        dtype = trace.embeds.dtype
-        advice = "Load the model in float32 or bfloat16." if dtype == torch.float16 else "Check its weights for NaN."
-        raise RuntimeError(
-            f"The second derivatives of {type(trace.lm.model).__name__} in {dtype} are not finite. {advice}"
+
+    def __init__(
+        self,
+        trace: Trace,
+        targets: Sequence[int],
+        options: CurvatureOptions,
+        batch: Batch,
+        joint: bool = False,
+        contrast: Sequence[int] | None = None,
+    ) -> None:
+        self.trace = trace
+        together = [range(len(targets))] if joint else [range(k, k + 1) for k in range(len(targets))]
+        self._estimates = [_Estimate(trace, some, targets, contrast, options, batch) for some in together]
+
+    def of(self, features: Features, progress: Callable[[int], object] = lambda done: None) -> Sensitivity:
+        """S of some features.
+
+        Args:
+            features: the blocks of P.
+            progress: called with the number of features done.
+
+        Raises:
+            RuntimeError: if a second derivative is not finite.
+        """
+        shape = len(self._estimates), len(features)
+        scores, errors = (self.trace.log_probs.new_zeros(shape) for _ in range(2))
+        modes = [estimate.mode(features) for estimate in self._estimates]
+        if features.by_first_token:
+            for row, (estimate, mode) in enumerate(zip(self._estimates, modes, strict=True)):
+                scores[row], errors[row] = _mean_of_windows(estimate.run(features, mode), scores[row], progress)
+        if not torch.isfinite(scores).all():
+            dtype = self.trace.embeds.dtype
+            advice = (
+                "Load the model in float32 or bfloat16." if dtype == torch.float16 else "Check its weights for NaN."
+            )
+            raise RuntimeError(
+                f"The second derivatives of {type(self.trace.lm.model).__name__} in {dtype} are not finite. {advice}"
+            )
+        return Sensitivity(
+            scores,
+            errors,
+            modes[0],
+            sum(estimate.products for estimate in self._estimates),
+            max(estimate.omitted for estimate in self._estimates),
         )
-    return scores
 
 
-def effort(
-    trace: Trace, features: Features, options: CurvatureOptions, outputs: range, contrasted: bool = False
-) -> tuple[str, int]:
-    """The mode that `curvature` really runs for some outputs together, and how many products or gradients it takes."""
-    return _Estimate(trace, features, outputs, (), () if contrasted else None, options, Batch(1)).effort()
+def _mean_of_windows(found: Estimates, like: Tensor, progress: Callable[[int], object]) -> tuple[Tensor, Tensor]:
+    """What several windows say of a feature, averaged; their errors are of probes in common at worst, and so too."""
+    score, error, counts = (torch.zeros_like(like) for _ in range(3))
+    for names, mean, deviation in found:
+        places = torch.tensor(names, device=like.device)
+        progress(int((counts[places] == 0).sum()))  # windows overlap
+        score = score.index_add(0, places, mean.to(like))
+        error = error.index_add(0, places, deviation.to(like))
+        counts = counts.index_add(0, places, torch.ones_like(mean).to(counts))
+    return score / counts.clamp(min=1), error / counts.clamp(min=1)
 
 
 @dataclass
 class _Estimate:
-    """The scores of some outputs together."""
+    """The scores of some outputs together.
+
+    Attributes:
+        products: how many products or gradients there were so far.
+        omitted: the largest share of a matrix that was left out so far.
+    """
 
     trace: Trace
-    features: Features
     outputs: range
     targets: Sequence[int]
     contrast: Sequence[int] | None
     options: CurvatureOptions
     batch: Batch
-    generator: torch.Generator = field(init=False)
+    products: int = 0
+    omitted: float = 0.0
+    _factors: dict[tuple[int, ...], Factors] = field(default_factory=dict)
 
-    def __post_init__(self) -> None:
-        self.generator = torch.Generator(device="cpu").manual_seed(self.options.seed)
-
-    @property
-    def mode(self) -> str:
+    def mode(self, features: Features) -> str:
         """The mode that is run."""
         if self.options.curvature != "auto":
             return self.options.curvature
-        return "exact" if self._products_exact() <= self._products_low_rank() else "low_rank"
+        return "exact" if self._cost_of_exact(features) <= self._cost_of_low_rank(features) else "low_rank"
 
-    def effort(self) -> tuple[str, int]:
-        """The mode, and how many products, or gradients in "fisher"."""
-        windows = len(self.features.windows(self.options.window, self.options.overlap))
-        count = {"fisher": self.options.rank, "low_rank": self.options.rank * windows, "gradient": 1}
-        if self.contrast is not None:
-            count |= dict.fromkeys(("fisher", "gauss_newton"), len(self.outputs))
-        return self.mode, count.get(self.mode, len(self.features.by_first_token) * self.options.n_samples)
+    def run(self, features: Features, mode: str) -> Estimates:
+        generator = torch.Generator(device="cpu").manual_seed(self.options.seed)
+        if mode in ("exact", "gauss_newton") and not (mode == "gauss_newton" and self.contrast is not None):
+            yield from self._by_products(features, mode, generator)
+            return
+        windows = [features.by_first_token]
+        if mode == "low_rank":
+            windows = features.windows(self.options.window, self.options.overlap)
+        for names in windows:
+            groups = [features.groups[name] for name in names]
+            factors = self._found(groups, mode)
+            if mode == "gradient":
+                sizes = factors.vectors[0].to(torch.promote_types(factors.vectors.dtype, torch.float32))
+                squares = [
+                    sizes[torch.searchsorted(factors.tokens, torch.tensor(group, device=factors.tokens.device))]
+                    for group in groups
+                ]
+                norms = torch.stack([square.square().sum() for square in squares])
+                yield names, norms, torch.zeros_like(norms)
+                continue
+            yield names, *self._norms(factors, groups, self.options.samples(mode), generator)
 
-    def run(self) -> Estimates:
-        return {
-            "exact": self._exact,
-            "low_rank": self._low_rank,
-            "gauss_newton": self._gauss_newton if self.contrast is None else self._choices,
-            "fisher": self._fisher if self.contrast is None else self._choices,
-            "gradient": self._gradient,
-        }[self.mode]()
+    def _norms(
+        self, factors: Factors, groups: Sequence[Sequence[int]], count: int, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
+        drawn = draws_of_groups(groups, count, self.trace.embeds, generator)
+        return mean_and_error(
+            torch.stack([factors.norms(group, probes) for group, probes in zip(groups, drawn, strict=True)])
+        )
 
-    def _exact(self) -> Estimates:
-        return self._products(self._hessian)
-
-    def _gauss_newton(self) -> Estimates:
-        def matrix(function: Varying, x: Tensor) -> tuple[Operator, Batch]:
-            chain, last, batch = self._chain(function, x)
-            return chain.sandwiched(gauss_newton(last(chain.top), chain.top)), batch
-
-        return self._products(matrix)
-
-    def _products(self, matrix: Callable[[Varying, Tensor], tuple[Operator, Batch]]) -> Estimates:
-        for names in self.features.batches():
+    def _found(self, groups: Sequence[Sequence[int]], mode: str) -> Factors:
+        """The factors of the matrix of some tokens, computed once."""
+        tokens = tuple(sorted(token for group in groups for token in group))
+        if tokens not in self._factors:
+            generator = torch.Generator(device="cpu").manual_seed(_other_seed(self.options.seed))
+            find = {
+                "low_rank": self._low_rank,
+                "fisher": self._fisher if self.contrast is None else self._choices,
+                "gauss_newton": self._choices,
+                "gradient": self._gradient,
+            }[mode]
             with torch.enable_grad():
-                function, x, blocks, probes = self._varied(names)
-                operator, batch = matrix(function, x)
-                norms = exact_block_norms(operator, blocks, probes, batch)
-            yield names, norms
+                found = find(self._function(tokens), groups, generator)
+            self._factors[tokens] = found
+            self.products += found.products
+            self.omitted = max(self.omitted, found.omitted)
+        return self._factors[tokens]
 
-    def _low_rank(self) -> Estimates:
-        for names in self.features.windows(self.options.window, self.options.overlap):
+    def _by_products(self, features: Features, mode: str, generator: torch.Generator) -> Estimates:
+        for names in features.batches():
+            groups = [features.groups[name] for name in names]
+            tokens = sorted(token for group in groups for token in group)
             with torch.enable_grad():
-                function, x, blocks, probes = self._varied(names)
-                operator, batch = self._hessian(function, x)
-                vectors, values = low_rank(operator, x.detach(), self.options.rank, self.generator, batch)
-            yield names, factored_block_norms(vectors, values, blocks, probes)
+                function = self._function(tokens)
+                x = function.point()
+                operator, batch = (self._hessian if mode == "exact" else self._gauss_newton)(function, x)
+                norms = self._sampled(operator, batch, groups, function.tokens, x.detach(), generator, mode)
+            means, errors = zip(*map(mean_and_error, norms), strict=True)
+            yield names, torch.stack(means), torch.stack(errors)
 
-    def _fisher(self) -> Estimates:
-        # The Fisher matrix is E_y[s_y s_y^T], s_y the gradient of log P(y). sum_y sqrt(P(y)) e_y s_y with random signs
-        # e has it as its second moment too, and a lower variance than drawing y: a model that is sure would draw the
-        # same y, whose s_y is about 0, again and again.
-        names, rank = self.features.by_first_token, self.options.rank
-        with torch.enable_grad():
-            function, x, blocks, probes = self._varied(names)
-            chain, last, batch = self._chain(function, x)
-            log_probs = last(chain.top)
-            transposed = jacobian_transposed(log_probs, chain.top)
-            roots = log_probs.detach().div(2).exp()
-            # a byte each: with many outputs there are rank * K * V of them
-            signs = torch.randint(2, (rank, *roots.shape), generator=self.generator, dtype=torch.int8, device="cpu")
+    def _sampled(
+        self,
+        operator: Operator,
+        batch: Batch,
+        groups: Sequence[Sequence[int]],
+        tokens: Tensor,
+        x: Tensor,
+        generator: torch.Generator,
+        mode: str,
+    ) -> list[Tensor]:
+        """The norms that the probes of each group gave; as many as its standard error needs."""
+        tolerance, most = self.options.tolerance, self.options.samples(mode)
+        found: list[Tensor] = [torch.empty(0, device=x.device)] * len(groups)
+        asked, done = list(range(len(groups))), 0
+        while asked and done < most:
+            count = most if tolerance is None else min(_ROUND, most - done)
+            some = [groups[i] for i in asked]
+            varied = {token for group in some for token in group}
+            places = torch.tensor([i for i, token in enumerate(tokens.tolist()) if token in varied], device=x.device)
+            probes = x.new_zeros(count, *x.shape).index_copy(1, places, draw_probes(some, count, x, generator))
+            blocks = torch.tensor(
+                [[token in group for token in tokens.tolist()] for group in map(set, some)], device=x.device
+            )
+            norms = exact_block_norms(operator, blocks, probes, batch)
+            self.products += norms.numel()
+            done += count
+            for i, row in zip(asked, norms, strict=True):
+                found[i] = torch.cat([found[i].to(row), row])
+            if tolerance is not None:
+                asked = [i for i in asked if not _within(found[i], tolerance)]
+        return found
 
-            def gradients(rows: Tensor) -> Tensor:
-                return chain.pulled_back(transposed((2 * rows - 1).to(roots) * roots))
+    def _low_rank(self, function: Varying, groups: Sequence[Sequence[int]], generator: torch.Generator) -> Factors:
+        x = function.point()
+        operator, batch = self._hessian(function, x)
+        tolerance = _SETTLED_CHANGE if self.options.tolerance is None else self.options.tolerance
+        seen: list[Tensor] = []
 
-            factors = torch.cat(batch.run(signs, gradients))
-        yield names, factored_block_norms(factors, roots.new_full((rank,), 1 / rank), blocks, probes)
+        def settled(vectors: Tensor, values: Tensor) -> bool:
+            looks = torch.Generator(device="cpu").manual_seed(self.options.seed)
+            now, _ = self._norms(Factors(function.tokens, vectors, values, 0), groups, _LOOKS, looks)
+            seen.append(now)
+            return len(seen) > 1 and _alike(seen[-2], now, tolerance)
 
-    def _choices(self) -> Estimates:
+        most = self.options.products("low_rank")
+        found = low_rank(operator, x.detach(), most, generator, batch, settled if tolerance > 0 else lambda *_: False)
+        return Factors(function.tokens, *found)
+
+    def _fisher(self, function: Varying, groups: Sequence[Sequence[int]], generator: torch.Generator) -> Factors:
+        # sum_t sqrt(P(t)) e_t s_t with random signs e has the Fisher matrix E_t[s_t s_t^T] as its second moment, as
+        # drawing t has, and a lower variance: a model that is sure would draw the same t, whose s_t is about 0, again
+        # and again.
+        chain, last, batch = self._chain(function, function.point())
+        state, leaf, log_probs = self._at_head(chain.top, last)
+        most = self.options.products("fisher")
+        fisher = OutputFisher(log_probs, leaf, most, generator, batch)
+        chosen = fisher.chosen(most, self.options.coverage, self.options.remainder)
+        transposed = jacobian_transposed(state, chain.top)
+        rows = chosen.vectors.to(state.device, state.dtype)
+        factors = torch.cat(batch.run(rows, lambda some: chain.pulled_back(transposed(some))))
+        return Factors(function.tokens, factors, chosen.weights.to(factors.device), len(rows), chosen.omitted)
+
+    def _at_head(self, top: Tensor, last: Stage) -> tuple[Tensor, Tensor, Tensor]:
+        """The state that enters the head, a leaf with its numbers, and the log-probabilities as a function of that.
+
+        Where the head is not one that can be cut off, the log-probabilities are the state themselves: the matrix is the
+        same, and its eigenvectors say less.
+        """
+        with self.trace.lm.cut_at_head() as cut:
+            log_probs = last(top)
+        pair = cut.pair()
+        if pair is not None:
+            return *pair, log_probs
+        if cut.states:  # several calls, all of them cut
+            log_probs = last(top)
+        leaf = log_probs.detach().requires_grad_()
+        return log_probs, leaf, leaf.log_softmax(-1)
+
+    def _choices(self, function: Varying, groups: Sequence[Sequence[int]], generator: torch.Generator) -> Factors:
         # Between two tokens the model chooses with P(a | a or b) = sigmoid(u), u = log P(a) - log P(b). The Fisher
         # matrix of that choice, and its Gauss-Newton matrix too, is P(a | a or b) P(b | a or b) u' u'^T.
-        names = self.features.by_first_token
-        with torch.enable_grad():
-            function, x, blocks, probes = self._varied(names)
-            chain, last, batch = self._chain(function, x)
-            log_probs = last(chain.top)
-            transposed = jacobian_transposed(log_probs, chain.top)
-            factors = torch.cat(
-                batch.run(
-                    torch.arange(len(log_probs)),
-                    lambda rows: chain.pulled_back(transposed(self._roots(rows, log_probs))),
-                )
+        chain, last, batch = self._chain(function, function.point())
+        log_probs = last(chain.top)
+        transposed = jacobian_transposed(log_probs, chain.top)
+        factors = torch.cat(
+            batch.run(
+                torch.arange(len(log_probs)),
+                lambda rows: chain.pulled_back(transposed(self._roots(rows, log_probs))),
             )
-        yield names, factored_block_norms(factors, factors.new_ones(len(factors)), blocks, probes)
+        )
+        return Factors(function.tokens, factors, factors.new_ones(len(factors)), len(factors))
 
     def _roots(self, rows: Tensor, log_probs: Tensor) -> Tensor:
         """(R, K, V): for some outputs, what to multiply the gradients with for a factor of `_choices` each."""
@@ -194,21 +345,20 @@ class _Estimate:
             root[row, other] -= weight
         return found
 
-    def _gradient(self) -> Estimates:
-        names = self.features.by_first_token
-        with torch.enable_grad():
-            function, x, blocks, _ = self._varied(names)
-            chain, last, _ = self._chain(function, x)
-            log_probs = last(chain.top)
-            (above,) = torch.autograd.grad(self._log_prob(log_probs), chain.top, materialize_grads=True)
-            gradient = chain.pulled_back(above[None])[0]
-        dtype = torch.promote_types(gradient.dtype, torch.float32)
-        yield names, blocks.to(dtype) @ gradient.to(dtype).square().sum(-1)
+    def _gradient(self, function: Varying, groups: Sequence[Sequence[int]], generator: torch.Generator) -> Factors:
+        chain, last, _ = self._chain(function, function.point())
+        (above,) = torch.autograd.grad(self._log_prob(last(chain.top)), chain.top, materialize_grads=True)
+        gradient = chain.pulled_back(above[None])
+        return Factors(function.tokens, gradient, gradient.new_ones(1), 1)
 
     def _hessian(self, function: Varying, x: Tensor) -> tuple[Operator, Batch]:
         """The Hessian of the outputs' log-probability, and how many of its products at once."""
         chain, last, batch = self._chain(function, x)
         return chain.hessian(lambda states: self._log_prob(last(states))), batch
+
+    def _gauss_newton(self, function: Varying, x: Tensor) -> tuple[Operator, Batch]:
+        chain, last, batch = self._chain(function, x)
+        return chain.sandwiched(gauss_newton(last(chain.top), chain.top)), batch
 
     def _chain(self, function: Varying, x: Tensor) -> tuple[Chain, Stage, Batch]:
         """The function of x as stages and a last one, whose graph is kept; and how many products at once."""
@@ -231,18 +381,10 @@ class _Estimate:
         batch = self.batch.at_least(self.trace.lm.layer_rows(function.stop - function.start))
         return Chain(stages, x), last, batch
 
-    def _varied(self, names: list[int]) -> tuple[Varying, Tensor, Tensor, Tensor]:
-        """Some features vary together: a function, the point x (m, d) where it is differentiated, and how.
-
-        That is which tokens each feature has (len(names), m), and its probes (n_samples, m, d).
-        """
-        groups = [self.features.groups[name] for name in names]
-        tokens = sorted(token for group in groups for token in group)
+    def _function(self, tokens: Sequence[int]) -> Varying:
+        """The outputs as a function of some tokens (ascending), which vary together."""
         positions = torch.tensor(tokens, device=self.trace.embeds.device)
-        function = Varying(self.trace, positions, self.outputs, self.options.last_n_layers)
-        x = function.point()
-        blocks = torch.tensor([[token in group for token in tokens] for group in map(set, groups)], device=x.device)
-        return function, x, blocks, draw_probes(groups, self.options.n_samples, x.detach(), self.generator)
+        return Varying(self.trace, positions, self.outputs, self.options.last_n_layers)
 
     def _log_prob(self, log_probs: Tensor) -> Tensor:
         rows = list(zip(log_probs, self.outputs, strict=True))
@@ -251,14 +393,34 @@ class _Estimate:
             return total
         return total - sum((row[self.contrast[k]] for row, k in rows), log_probs.new_zeros(()))
 
-    def _products_exact(self) -> int:
+    def _cost_of_exact(self, features: Features) -> int:
         # each over the positions from the first token of its batch on
-        return sum(len(names) * self.options.n_samples * self._suffix(names) for names in self.features.batches())
+        samples = self.options.samples("exact")
+        return sum(len(names) * samples * self._suffix(features, names) for names in features.batches())
 
-    def _products_low_rank(self) -> int:
-        windows = self.features.windows(self.options.window, self.options.overlap)
-        return sum(self.options.rank * self._suffix(names) for names in windows)
+    def _cost_of_low_rank(self, features: Features) -> int:
+        windows = features.windows(self.options.window, self.options.overlap)
+        return sum(self.options.products("low_rank") * self._suffix(features, names) for names in windows)
 
-    def _suffix(self, names: list[int]) -> int:
-        first = self.trace.first_run(self.features.groups[names[0]][0])
+    def _suffix(self, features: Features, names: list[int]) -> int:
+        first = self.trace.first_run(features.groups[names[0]][0])
         return int(self.trace.output_positions[self.outputs[-1]]) + 1 - first
+
+
+def _within(norms: Tensor, tolerance: float) -> bool:
+    """Whether the standard error of a mean is at most this part of it."""
+    mean, error = mean_and_error(norms)
+    return bool(error <= tolerance * mean)
+
+
+def _alike(before: Tensor, now: Tensor, tolerance: float) -> bool:
+    """Whether S changed by at most ``tolerance``, and its order as little as two draws of it differ."""
+    if (now - before).abs().sum() > tolerance * now.sum():
+        return False
+    order = spearman(before, now)
+    return bool(order.isnan() or order >= _SETTLED_ORDER)  # there is no order among equals
+
+
+def _other_seed(seed: int) -> int:
+    """A seed that follows from one: signs from the same would be those of the probes."""
+    return int(np.random.SeedSequence(seed, spawn_key=(1,)).generate_state(1, np.uint64)[0] >> 1)

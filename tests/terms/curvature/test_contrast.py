@@ -4,7 +4,7 @@ import torch
 from captum_heta.features import Features
 from captum_heta.models import Batch, CausalLM, trace_of
 from captum_heta.options import CurvatureOptions
-from captum_heta.terms.curvature import curvature, effort
+from captum_heta.terms.curvature import curvature
 from captum_heta.terms.curvature.estimators import draw_probes
 from captum_heta.testing import reference
 from captum_heta.testing.architectures import tiny_model
@@ -23,7 +23,7 @@ def probes(embeds, features=FEATURES):
 
 def estimate(trace, mode, targets, contrast, joint=False, features=FEATURES, **options):
     chosen = CurvatureOptions(curvature=mode, n_samples=3, **options)
-    return curvature(trace, features, targets, chosen, Batch(16), joint=joint, contrast=contrast)
+    return curvature(trace, features, targets, chosen, Batch(16), joint=joint, contrast=contrast).scores
 
 
 @pytest.fixture(scope="module", params=NAMES)
@@ -63,7 +63,7 @@ def test_full_rank_is_exact(case):
     _, trace = case
     exact = estimate(trace, "exact", [3], [7])
     torch.testing.assert_close(
-        estimate(trace, "low_rank", [3], [7], rank=trace.embeds.numel()), exact, rtol=1e-4, atol=0
+        estimate(trace, "low_rank", [3], [7], rank=trace.embeds.numel(), tolerance=0), exact, rtol=1e-4, atol=0
     )
 
 
@@ -92,9 +92,15 @@ def test_outputs_together_are_compared_together(case):
     torch.testing.assert_close(choices, reference.dense_curvature(fishers, prompt.groups, drawn), rtol=1e-6, atol=0)
 
 
-def test_effort_of_a_choice_is_a_gradient_an_output(case):
+def test_a_choice_takes_a_gradient_an_output(case):
     _, trace = case
-    options = CurvatureOptions(curvature="fisher", rank=12)
-    assert effort(trace, FEATURES, options, range(1)) == ("fisher", 12)
-    assert effort(trace, FEATURES, options, range(1), contrasted=True) == ("fisher", 1)
-    assert effort(trace, FEATURES, CurvatureOptions(curvature="gradient"), range(1)) == ("gradient", 1)
+
+    def products(contrast, **options):
+        found = curvature(trace, FEATURES, [3], CurvatureOptions(**options), Batch(4), contrast=contrast)
+        return found.mode, found.products
+
+    assert products(None, curvature="fisher", rank=12, remainder=12) == ("fisher", 12)
+    assert products([7], curvature="fisher", rank=12) == ("fisher", 1)
+    assert products([7], curvature="gauss_newton") == ("gauss_newton", 1)
+    assert products(None, curvature="gradient") == ("gradient", 1)
+    assert products(None, curvature="exact", n_samples=3) == ("exact", 3 * len(FEATURES))

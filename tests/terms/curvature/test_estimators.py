@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from captum_heta.models import Batch
-from captum_heta.terms.curvature.estimators import draw_probes, exact_block_norms, factored_block_norms
+from captum_heta.terms.curvature.estimators import Factors, draw_probes, draws_of_groups, exact_block_norms, mean_and_error
 
 M, D = 5, 3
 BLOCKS = torch.tensor(
@@ -34,7 +34,7 @@ def expected_norms(matrix, probes):
 @pytest.mark.parametrize("batch_size", [1, 4, 1000])
 def test_exact_norms_of_a_dense_matrix(matrix, batch_size):
     probes = draw_probes([range(M)], 7, torch.zeros(M, D, dtype=torch.float64), torch.Generator().manual_seed(0))
-    found = exact_block_norms(operator(matrix), BLOCKS, probes, Batch(batch_size))
+    found = exact_block_norms(operator(matrix), BLOCKS, probes, Batch(batch_size)).mean(1)
     torch.testing.assert_close(found, expected_norms(matrix, probes))
 
 
@@ -43,7 +43,9 @@ def test_factored_norms_of_a_dense_matrix():
     weights = torch.tensor([0.5, -1.0, 2.0, 0.1], dtype=torch.float64)
     matrix = torch.einsum("k,ki,kj->ij", weights, factors.flatten(1), factors.flatten(1))
     probes = draw_probes([range(M)], 7, torch.zeros(M, D, dtype=torch.float64), torch.Generator().manual_seed(0))
-    found = factored_block_norms(factors, weights, BLOCKS, probes)
+    found = Factors(torch.arange(M) + 10, factors, weights, 4)  # positions need not begin at 0
+    groups = [kept.nonzero()[:, 0] for kept in BLOCKS]
+    found = torch.stack([found.norms((group + 10).tolist(), probes[:, group]).mean() for group in groups])
     torch.testing.assert_close(found, expected_norms(matrix, probes))
 
 
@@ -52,7 +54,7 @@ def test_error_shrinks_with_the_square_root_of_the_probes(matrix):
 
     def estimate(count, seed):
         probes = draw_probes([range(M)], count, like, torch.Generator().manual_seed(seed))
-        return exact_block_norms(operator(matrix), BLOCKS, probes, Batch(4096))
+        return exact_block_norms(operator(matrix), BLOCKS, probes, Batch(4096)).mean(1)
 
     truth = estimate(100_000, seed=999)
     errors = [
@@ -73,9 +75,20 @@ def test_probes_are_signs_and_do_not_depend_on_how_they_are_drawn():
     for group in groups:
         parts |= dict(zip(group, draw_probes([group], 3, like, generator).unbind(1), strict=True))
     torch.testing.assert_close(torch.stack([parts[i] for i in range(6)], dim=1), whole)
+    drawn = draws_of_groups(groups, 3, like, torch.Generator().manual_seed(1))
+    for group, signs in zip(groups, drawn, strict=True):
+        torch.testing.assert_close(signs, whole[:, list(group)])
 
 
 def test_probes_leave_the_global_state_alone():
     before = torch.get_rng_state()
     draw_probes([(0,)], 3, torch.zeros(1, D), torch.Generator().manual_seed(1))
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_the_standard_error_is_that_of_the_mean():
+    norms = torch.tensor([[1.0, 2.0, 3.0, 6.0], [2.0, 2.0, 2.0, 2.0]])
+    mean, error = mean_and_error(norms)
+    assert mean.tolist() == [3, 2]
+    torch.testing.assert_close(error, torch.tensor([(14 / 3) ** 0.5 / 2, 0.0]))
+    assert mean_and_error(norms[:, :1])[1].isnan().all()  # one draw does not say how far it is off

@@ -24,8 +24,9 @@ def decomposed(matrix, rank, seed=0):
         return (vectors.flatten(1) @ matrix).view(-1, M, D)
 
     x = torch.zeros(M, D, dtype=torch.float64)
-    vectors, values = low_rank(operator, x, rank, torch.Generator().manual_seed(seed), Batch(3))
-    return vectors.flatten(1), values, count
+    found = low_rank(operator, x, rank, torch.Generator().manual_seed(seed), Batch(3))
+    assert found.products == count
+    return found.vectors.flatten(1), found.values, count
 
 
 def rebuilt(vectors, values):

@@ -1,0 +1,134 @@
+"""The terms of HETA for outputs that the model reads in one sequence."""
+
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from captum_heta.attr.heta_terms import Terms, terms_of
+from captum_heta.attr.sequences import TaskSequence
+from captum_heta.attr.sink import warn_of_sink
+from captum_heta.features import Features
+from captum_heta.models import Batch
+from captum_heta.options import CurvatureOptions, HETAOptions
+from captum_heta.terms.contribution_flow import contribution_flow
+from captum_heta.terms.curvature import Curvature, Sensitivity
+from captum_heta.terms.information import MaskedCopies, divergence, fall
+from captum_heta.terms.lazy import lazily
+from captum_heta.terms.semantic_flow import semantic_flow
+
+SKIP = 0.02
+
+
+class Found(NamedTuple):
+    """What `SequenceTerms` says of some features.
+
+    Attributes:
+        terms: each (K, F) or (1, F), float32.
+        errors: the standard errors of the curvature, of the same shape.
+        about: how it was found.
+    """
+
+    terms: Terms
+    errors: Tensor
+    about: dict[str, Any]
+
+
+class SequenceTerms:
+    """The three terms of one sequence, for any features; what serves several sets of features is computed once.
+
+    Args:
+        sequence: neighbouring outputs of a task.
+        options: of HETA.
+        copies: masked copies at a time.
+        products: Hessian products at a time.
+    """
+
+    def __init__(self, sequence: TaskSequence, options: HETAOptions, copies: Batch, products: Batch) -> None:
+        self.sequence, self.options = sequence, options
+        self.joint = not sequence.task.per_token
+        # checked before anything is run
+        masking = sequence.masking(options.baselines, copies, sequence.task.advance)
+        self.trace = sequence.traced(residuals=options.flow == "contribution")
+        others = None if sequence.others is None else sequence.others.tolist()
+        self.curvatures = [
+            Curvature(self.trace, sequence.outputs.tolist(), draws, products, self.joint, others)
+            for draws in _fresh_draws(options, sequence.task.num_trials)
+        ]
+        measure = fall(sequence.outputs, sequence.others) if options.information == "target" else divergence
+        self.copies = MaskedCopies(self.trace, masking, [measure])
+        self._flow: Tensor | None = None
+
+    @property
+    def log_probs(self) -> Tensor:
+        """(K,), of the outputs."""
+        return self.trace.log_probs.gather(1, self.sequence.outputs[:, None])[:, 0]
+
+    def of(self, features: Features) -> Found:
+        """The terms of some features."""
+        flow = features.sum(self._token_flow())
+        curved = [each.of(features, self.sequence.task.advance) for each in self.curvatures]
+        mean = torch.stack([one.scores for one in curved]).mean(0)
+        errors = torch.stack([one.errors for one in curved]).square().sum(0).sqrt() / len(curved)
+        lost, about = self._lost(features, flow * mean.sqrt())
+        terms = terms_of(self.options)(*(part.float() for part in (flow, mean, lost)))
+        return Found(terms, errors.float(), _of_curvature(curved, mean, errors) | about)
+
+    def _token_flow(self) -> Tensor:
+        """M or G of all tokens."""
+        if self._flow is None:
+            if self.options.flow == "contribution":
+                self._flow = contribution_flow(self.trace.layers, self.trace.output_positions, self.joint)
+            else:
+                self._flow = semantic_flow(self.trace.layers, self.trace.output_positions, self.joint)
+                warn_of_sink(self.sequence.lm, self._flow, self.sequence.task)
+        return self._flow
+
+    def _lost(self, features: Features, others: Tensor) -> tuple[Tensor, dict[str, Any]]:
+        """I or D, (K, F) or (1, F); in a product only where the other terms leave something possible."""
+        if self.options.fusion != "product":
+            lost = self._masked(features, None)
+            return lost, {"passes": self.copies.passes}
+        skip = SKIP if self.options.skip is None else self.options.skip
+        found = lazily(others, lambda some: self._masked(features, some), skip)
+        return found.values, {
+            "passes": self.copies.passes,
+            "skipped": int(found.values.isnan().all(0).sum()),
+            "skipped_share": round(found.bound.max().item(), 4) if len(found.bound) else 0.0,
+        }
+
+    def _masked(self, features: Features, names: list[int] | None) -> Tensor:
+        lost = self.copies.of(features, names)[0]
+        # log-probabilities of several outputs add up, and so do divergences by the chain rule, on the given outputs
+        return lost.sum(0, keepdim=True) if self.joint else lost
+
+
+def merged(parts: list[dict[str, Any]]) -> dict[str, Any]:
+    """What several sequences say of how they were explained: sums of counts, and the largest of shares."""
+    whole = dict(parts[0])
+    for name, value in whole.items():
+        values = [part[name] for part in parts]
+        if isinstance(value, int):
+            whole[name] = sum(values)
+        elif isinstance(value, float):
+            whole[name] = None if None in values else max(values)
+    return whole
+
+
+def _of_curvature(curved: list[Sensitivity], mean: Tensor, errors: Tensor) -> dict[str, Any]:
+    total = mean.sum()
+    known = len(curved) and total > 0 and not errors.isnan().any()
+    return {
+        "curvature": curved[0].mode,
+        "products": sum(one.products for one in curved),
+        "omitted": round(max(one.omitted for one in curved), 4),
+        "curvature_error": float(f"{(errors.sum() / total).item():.3g}") if known else None,
+    }
+
+
+def _fresh_draws(options: HETAOptions, count: int) -> list[CurvatureOptions]:
+    """``options`` themselves and ``count`` - 1 others with seeds that follow from their own."""
+    seeds = np.random.SeedSequence(options.seed).generate_state(count - 1).tolist()
+    return [options, *(replace(options, seed=seed) for seed in seeds)]

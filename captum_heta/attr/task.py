@@ -1,0 +1,55 @@
+"""What a method is asked of a prompt, and what it answers."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+from torch import Tensor
+
+from captum_heta.features import Features
+
+
+class OutputAttributions(NamedTuple):
+    """Attributions of K output tokens to F features.
+
+    Attributes:
+        scores: (K, F), or (1, F) for the outputs together; float32.
+        log_probs: (K,), of each output given the prompt and the outputs before it.
+        terms: a named tuple of tensors of the shape of ``scores`` that they are made of, or None.
+        about: what a method says of how it found them, such as the mode that it chose; of JSON's types.
+        errors: (K, F) or (1, F), standard errors of what of ``terms`` was estimated by random draws, or None.
+    """
+
+    scores: Tensor
+    log_probs: Tensor
+    terms: Any = None
+    about: Mapping[str, Any] = MappingProxyType({})
+    errors: Tensor | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """What a method is asked of one prompt.
+
+    Attributes:
+        input_ids: (n,), the prompt.
+        outputs: (K,), the output token ids that follow it.
+        features: groups of prompt tokens.
+        position_ids: (n,), if they are not 0 to n - 1.
+        per_token: whether each output is explained by itself, or all of them at once.
+        num_trials: over how many fresh draws a method that draws is averaged.
+        parts: (F,) integers, the parts of the prompt that features belong to, to be looked at first; or None.
+        refine: the share of the score that the parts hold whose features are looked at by themselves.
+        advance: called with the number of steps that are done, of those that `TokenAttribution.steps` says.
+    """
+
+    input_ids: Tensor
+    outputs: Tensor
+    features: Features
+    position_ids: Tensor | None = None
+    per_token: bool = True
+    num_trials: int = 1
+    parts: Tensor | None = None
+    refine: float = 1.0
+    advance: Callable[[int], object] = field(default=lambda done: None)

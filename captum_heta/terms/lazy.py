@@ -1,0 +1,76 @@
+"""The factor of a product that costs most, found only where it can matter."""
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+# Features of the first round; each later round takes half of those that are needed as things stand.
+_FIRST = 8
+_PART = 0.5
+
+
+class Lazy(NamedTuple):
+    """A factor of which some numbers were not needed.
+
+    Attributes:
+        values: (K, F); NaN where it was not looked at.
+        bound: (K,), the largest share of a row's product that what was not looked at can have, if it is nowhere above
+            the largest value found.
+    """
+
+    values: Tensor
+    bound: Tensor
+
+
+def lazily(cheap: Tensor, costly: Callable[[list[int]], Tensor], skip: float) -> Lazy:
+    """A costly factor of products, in the order of falling cheap ones, until the rest cannot matter.
+
+    That is when the sum of the cheap factors left, times the largest costly one so far, is at most ``skip`` of the sum
+    of products so far, in every row.
+
+    Args:
+        cheap: (K, F), non-negative.
+        costly: from some of the F to their values, (K, some).
+        skip: the share; 0 looks at every one whose cheap factor is not 0.
+    """
+    if cheap.shape[-1] == 0:
+        return Lazy(cheap, cheap.new_zeros(len(cheap)))
+    weights = cheap / cheap.amax(-1, keepdim=True).clamp(min=torch.finfo(cheap.dtype).tiny)
+    weights = weights / weights.sum(-1, keepdim=True).clamp(min=torch.finfo(cheap.dtype).tiny)
+    order = weights.amax(0).argsort(descending=True, stable=True).tolist()
+    values = torch.full_like(weights, torch.nan)
+    done = 0
+    while done < len(order):
+        needed = (
+            len(order) - done if done == 0 or skip == 0 else _needed(weights[:, order], values[:, order], done, skip)
+        )
+        if needed == 0:
+            break
+        count = min(needed, _FIRST if done == 0 and skip > 0 else needed if skip == 0 else math.ceil(needed * _PART))
+        some = order[done : done + max(count, min(needed, _FIRST // 2))]
+        values[:, some] = costly(some).to(values)
+        done += len(some)
+    left, _, reached = _state(weights[:, order], values[:, order], done)
+    total = left + reached
+    return Lazy(values, torch.where(total > 0, left / total.where(total > 0, 1), 0))
+
+
+def _state(weights: Tensor, values: Tensor, done: int) -> tuple[Tensor, Tensor, Tensor]:
+    """In each row, (K,): what the rest can have at most, the largest value so far, and the sum of products so far."""
+    found = values[:, :done].clamp(min=0)
+    largest = found.amax(-1) if done else weights.new_zeros(len(weights))
+    return weights[:, done:].sum(-1) * largest, largest, (weights[:, :done] * found).sum(-1)
+
+
+def _needed(weights: Tensor, values: Tensor, done: int, skip: float) -> int:
+    """How many of those left would have to be looked at if they had nothing: in the row that needs most."""
+    _, largest, reached = _state(weights, values, done)
+    # what is left after so many more
+    rest = weights[:, done:].flip(-1).cumsum(-1).flip(-1)
+    short = rest * largest[:, None] > skip * reached[:, None]
+    # a row in which nothing was found yet may still find something anywhere
+    short |= (reached == 0)[:, None] & (rest > 0)
+    return int(short.sum(-1).max())

@@ -1,0 +1,80 @@
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from captum_heta.terms.lazy import lazily
+
+
+def looked(cheap, costly, skip):
+    """What `lazily` finds, and which features it looked at."""
+    asked = []
+
+    def values(some):
+        asked.extend(some)
+        return costly[:, some]
+
+    return lazily(cheap, values, skip), asked
+
+
+def test_looks_at_everything_without_skip():
+    cheap, costly = torch.rand(2, 30), torch.randn(2, 30)
+    found, asked = looked(cheap, costly, 0)
+    assert torch.equal(found.values, costly)
+    assert sorted(asked) == list(range(30))
+    assert found.bound.tolist() == [0, 0]
+
+
+def test_takes_the_largest_first_and_leaves_what_cannot_matter():
+    cheap = 0.5 ** torch.arange(40.0)[None]
+    costly = torch.ones(1, 40)
+    found, asked = looked(cheap, costly, 0.02)
+    assert asked == list(range(len(asked)))
+    assert 6 <= len(asked) <= 12
+    assert found.values.isnan().sum() == 40 - len(asked)
+    assert 0 < found.bound.item() < 0.02
+
+
+def test_goes_on_while_nothing_was_found():
+    costly = torch.full((1, 40), -1.0)
+    costly[0, 30] = 1  # what supports the output has little of the cheap factor
+    found, asked = looked(0.7 ** torch.arange(40.0)[None], costly, 0.02)
+    assert 30 in asked
+    assert found.values[0, 30] == 1
+
+
+def test_a_row_that_needs_a_feature_is_enough():
+    cheap = torch.stack([0.3 ** torch.arange(20.0), 0.3 ** torch.arange(20.0).flip(0)])
+    _, asked = looked(cheap, torch.ones(2, 20), 0.02)
+    assert {0, 1, 18, 19} <= set(asked)
+
+
+def test_nothing_to_look_at():
+    found, asked = looked(torch.rand(2, 0), torch.rand(2, 0), 0.02)
+    assert found.values.shape == (2, 0)
+    assert not asked
+    assert found.bound.tolist() == [0, 0]
+    nothing, _ = looked(torch.zeros(1, 9), torch.ones(1, 9), 0.02)
+    assert nothing.bound.tolist() == [0]
+
+
+@given(st.integers(0, 10_000), st.sampled_from([0.01, 0.02, 0.1, 0.5]), st.floats(0.5, 4))
+def test_what_is_left_is_below_the_bound_if_nothing_left_is_larger(seed, skip, spread):
+    generator = torch.Generator().manual_seed(seed)
+    cheap = torch.rand(2, 50, generator=generator).pow(spread)
+    costly = torch.randn(2, 50, generator=generator)
+    found, asked = looked(cheap, costly, skip)
+    products = cheap * costly.clamp(min=0)
+    left = [i for i in range(50) if i not in asked]
+    for row in range(2):
+        if left and costly[row, left].max() <= costly[row, asked].max():
+            lost = products[row, left].sum() / products[row].sum()
+            assert lost <= found.bound[row] + 1e-6
+            assert found.bound[row] <= skip
+
+
+@pytest.mark.parametrize("count", [1, 3, 200])
+def test_few_rounds(count):
+    rounds = []
+    lazily(torch.rand(1, count), lambda some: rounds.append(len(some)) or torch.rand(1, len(some)), 0.02)
+    assert len(rounds) <= 12
