@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from captum_heta.checks import check_part
 from captum_heta.methods import METHODS, named_methods
 from captum_heta.options import CURVATURE_MODES, HETAOptions
 
@@ -19,6 +20,9 @@ RANDOM = "random"
 
 # HETA and its targeted form, whose rows may have options and parts
 _HETAS = ("heta", "targeted")
+
+# an option of `captum_heta.LLMTokenAttribution` and not of the method
+REFINE = "refine"
 
 # the terms that a part keeps, in the order of HETA's: the gate, the curvature, the information
 _PARTS: dict[str, tuple[str, tuple[int, ...]]] = {
@@ -83,6 +87,8 @@ def row_groups(names: Sequence[str], model: Any, options: Mapping[str, Mapping[s
         if base not in found:
             found[base] = _group(name, short, mode, model, options.get(short, {}), seed)
         label, scores = _row(name, found[base], part)
+        if part and _multiplies(found[base]):
+            found[base].options["skip"] = 0.0  # a part of a product is asked for everywhere
         if label in labels:
             raise ValueError(f"{name!r} is there twice.")
         labels.add(label)
@@ -136,13 +142,16 @@ def _options(name: str, mode: str) -> dict[str, Any]:
         key = key or "curvature"
         if key == "curvature" and value not in CURVATURE_MODES:
             raise ValueError(f"{name!r}: there is no curvature mode {value!r}, only {', '.join(CURVATURE_MODES)}.")
-        if key not in known:
+        if key not in known and key != REFINE:
             raise ValueError(f"{name!r}: HETA has no option {key!r}; it has {', '.join(sorted(known))}.")
         if key in found:
             raise ValueError(f"{name!r} has {key} twice.")
         found[key] = _read(value)
+    own = {key: value for key, value in found.items() if key != REFINE}
     try:
-        HETAOptions(**found)
+        if REFINE in found:
+            check_part(REFINE, found[REFINE], "the score", one=True)
+        HETAOptions(**(({"fusion": "product"} if "skip" in own else {}) | own))
     except (TypeError, ValueError) as error:
         raise ValueError(f"{name!r}: {error}") from None
     return found
@@ -183,7 +192,8 @@ def _weighed(terms: Any, beta: float) -> "Tensor":
 
 
 def _multiplies(group: RowGroup) -> bool:
-    options = group.method.options_type(**group.options)
+    own = {name: value for name, value in group.options.items() if name != REFINE}
+    options = group.method.options_type(**own)
     return options.fusion == "product"
 
 

@@ -77,8 +77,9 @@ class TestSignature:
 def test_hetas_signature_is_the_one_that_is_published():
     names = list(inspect.signature(HETA.attribute).parameters)
     assert names == [
-        *("self", *CAPTUM, "show_progress", "flow", "information", "fusion", "beta", "gamma", "contrast"),
-        *("curvature", "n_samples", "rank", "window", "overlap", "last_n_layers", "seed", "return_terms"),
+        *("self", *CAPTUM, "show_progress", "flow", "information", "fusion", "beta", "gamma", "skip"),
+        *("contrast", "curvature", "n_samples", "rank", "tolerance", "coverage", "remainder", "window", "overlap"),
+        *("last_n_layers", "seed", "return_terms"),
     ]
     for mode in CURVATURE_MODES:
         assert f'"{mode}"' in HETA.attribute.__doc__
@@ -133,7 +134,7 @@ class TestNewMethod:
 def test_options_are_written_once():
     """HETA's are those of its curvature, of a method with batches, and its own."""
     own = set(HETAOptions.__annotations__)
-    assert own == {"baselines", "flow", "information", "fusion", "beta", "gamma"}
+    assert own == {"baselines", "flow", "information", "fusion", "beta", "gamma", "skip"}
 
 
 def test_alternatives_outside_the_vocabulary_are_refused():

@@ -95,7 +95,10 @@ class TestProvenance:
         assert about["model"] == "captum_heta.demo"
         assert about["class"] == "LlamaForCausalLM"
         assert about["curvature"] == "fisher"
-        assert about["products"] == 2 * 8
+        assert 2 <= about["products"] <= 2 * 8  # of two outputs, as few gradients as cover the matrix
+        assert 0 < about["omitted"] < 0.2
+        assert 0 < about["curvature_error"] < 0.5
+        assert about["passes"] == len(result.seq_attr)  # a sum needs them all
         assert about["options"] == {"curvature": "fisher", "rank": 8, "num_trials": 1, "seed": 0}
         assert set(about["versions"]) == {"captum_heta", "captum", "numpy", "torch", "transformers"}
         assert about["seconds"] > 0

@@ -28,6 +28,14 @@ def test_rows_of_one_attribution_share_it(demo):
     assert found[3].method is None
 
 
+def test_a_row_may_be_coarse_to_fine(demo):
+    (group,) = row_groups(["targeted:refine=0.9+skip=0"], demo[0], {}, seed=5)
+    assert group.options == {"seed": 5, "refine": 0.9, "skip": 0}
+    assert is_label("Targeted HETA (refine=0.9, skip=0)")
+    with pytest.raises(ValueError, match=r"'targeted:refine=2': refine is a part of the score"):
+        row_groups(["targeted:refine=2"], demo[0], {}, seed=5)
+
+
 def test_rows_have_options_of_heta(demo):
     names = [
         "targeted:gradient",
@@ -44,8 +52,8 @@ def test_rows_have_options_of_heta(demo):
     ]
     assert all(is_label(label) for group in found for label in group.rows)
     assert found[0].options == {"seed": 5, "curvature": "gradient"}
-    # a row's own options win over those of its method
-    assert found[3].options == {"seed": 5, "n_samples": 3, "rank": 8, "fusion": "product"}
+    # a part of a product is asked for everywhere; a row's own options win over those of its method
+    assert found[3].options == {"seed": 5, "n_samples": 3, "rank": 8, "fusion": "product", "skip": 0.0}
 
 
 def test_parts_of_the_targeted_form_are_products(demo):

@@ -1,9 +1,19 @@
+import sys
+
 import pytest
 import torch
+import transformers
 
 from captum_heta.features import Features
-from captum_heta.models import Batch, CausalLM, trace_of
-from captum_heta.terms.information import Masking, information, target_information
+from captum_heta.models import Batch, CausalLM, Trace, trace_of
+from captum_heta.terms.information import (
+    MaskedCopies,
+    Masking,
+    divergence,
+    fall,
+    information,
+    target_information,
+)
 from captum_heta.testing.architectures import tiny_model
 from captum_heta.testing.reference import naive_falls
 
@@ -77,3 +87,103 @@ def test_the_targets_fall_equals_a_pass_for_each_feature_and_output(name, contra
     # transformers' eager attention has a softmax in float32, and the fused one has not
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
     assert (found < 0).any() or (found > 0).all()  # it has its sign
+
+
+class TestMaskedCopies:
+    @pytest.fixture
+    def copies(self, trace):
+        seen = []
+
+        def measure(original, changed):
+            seen.append(len(changed))
+            return fall(torch.tensor([3, 4]))(original, changed)
+
+        return MaskedCopies(trace, Masking(torch.zeros_like(trace.embeds), Batch(4)), [measure, divergence]), seen
+
+    def test_one_pass_serves_every_measure(self, trace, copies):
+        features = Features.of_tokens(range(5))
+        found = copies[0].of(features)
+        masking = Masking(torch.zeros_like(trace.embeds), Batch(4))
+        torch.testing.assert_close(found[0], target_information(trace, features, masking, torch.tensor([3, 4])))
+        torch.testing.assert_close(found[1], information(trace, features, masking))
+        assert copies[0].passes == sum(copies[1]) == 5
+
+    def test_what_is_known_is_not_run_again(self, copies):
+        copies, _ = copies
+        first = copies.of(Features(((0,), (1, 2), ())), [0, 2])
+        assert copies.passes == 1
+        assert first[:, :, 1].tolist() == [[0, 0], [0, 0]]  # nothing was masked
+        again = copies.of(Features(((1, 2), (4,), (0,))))
+        assert copies.passes == 3
+        assert torch.equal(again[..., 2], first[..., 0])
+
+    def test_groups_that_start_near_each_other_share_a_batch_and_the_longest_come_first(self, monkeypatch):
+        model = tiny_model("llama")
+        lm = CausalLM(model)
+        monkeypatch.setitem(sys.modules["captum_heta.terms.information"]._TOKENS, "cpu", 1)
+        with lm.lock, lm.restored(), lm.ready():
+            trace = trace_of(lm, lm.embed(torch.arange(64)), 1)
+            copies = MaskedCopies(trace, Masking(torch.zeros_like(trace.embeds), Batch(100)), [divergence])
+            buckets = list(copies._buckets([(i,) for i in range(64)]))
+        assert sum(buckets, []) == [(i,) for i in range(64)]
+        for bucket in buckets:
+            start = bucket[0][0]
+            assert bucket[-1][0] - start <= (64 - start) / 16
+        assert len(buckets[0]) == 5
+        assert len(buckets[-1]) == 1
+
+    def test_few_tokens_are_run_together(self):
+        model = tiny_model("llama")
+        lm = CausalLM(model)
+        with lm.lock, lm.restored(), lm.ready():
+            trace = trace_of(lm, lm.embed(torch.arange(12)), 1)
+            copies = MaskedCopies(trace, Masking(torch.zeros_like(trace.embeds), Batch(100)), [divergence])
+            assert [len(bucket) for bucket in copies._buckets([(i,) for i in range(12)])] == [11, 1]
+
+
+@pytest.mark.parametrize("name", ["llama", "gpt2", "gemma2", "gemma3_text", "gpt_neox", "mixtral"])
+def test_masked_copies_run_with_the_attention_that_the_model_was_loaded_with(name, monkeypatch):
+    model = tiny_model(name)
+    own = model.config._attn_implementation
+    lm, used = CausalLM(model), []
+    rerun = Trace.rerun
+
+    def watched(self, *arguments, **named):
+        used.append(model.config._attn_implementation)
+        return rerun(self, *arguments, **named)
+
+    monkeypatch.setattr(Trace, "rerun", watched)
+    with lm.lock, lm.restored(), lm.ready():
+        trace = trace_of(lm, lm.embed(torch.arange(9)), 1)
+        masking = Masking(torch.zeros_like(trace.embeds), Batch(4))
+        fast = information(trace, Features.of_tokens(range(9)), masking)
+        assert set(used) == {own}
+        assert model.config._attn_implementation == "eager"
+        monkeypatch.setattr("captum_heta.models.causal_lm.runs_eagerly", lambda model: True)
+        used.clear()
+        eager = information(trace, Features.of_tokens(range(9)), masking)
+        assert set(used) == {"eager"}
+    torch.testing.assert_close(fast, eager, rtol=1e-3, atol=2e-6)
+    assert model.config._attn_implementation == own
+
+
+def test_attention_that_fails_behind_a_cache_is_not_used(monkeypatch):
+    model = tiny_model("llama")
+    if model.config._attn_implementation == "eager":
+        pytest.skip("this transformers loads models with eager attention")
+    lm = CausalLM(model)
+    interface = transformers.AttentionInterface()["sdpa"]
+
+    def broken(module, query, key, value, attention_mask, **named):
+        if query.shape[-2] < key.shape[-2]:
+            raise RuntimeError("no kernel")
+        return interface(module, query, key, value, attention_mask, **named)
+
+    transformers.AttentionInterface.register("broken", broken)
+    transformers.AttentionMaskInterface.register("broken", transformers.AttentionMaskInterface()["sdpa"])
+    model.set_attn_implementation("broken")
+    with lm.lock, lm.restored(), lm.ready():
+        assert lm.attention.reuses_prefix
+        assert not lm.attention.fast_says_the_same
+        with lm.fastest() as faster:
+            assert not faster

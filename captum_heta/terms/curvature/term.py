@@ -206,7 +206,7 @@ class _Estimate:
     def _norms(
         self, factors: Factors, groups: Sequence[Sequence[int]], count: int, generator: torch.Generator
     ) -> tuple[Tensor, Tensor]:
-        drawn = draws_of_groups(groups, count, self.trace.embeds, generator)
+        drawn = draws_of_groups(groups, count, factors.vectors[:1, 0], generator)
         return mean_and_error(
             torch.stack([factors.norms(group, probes) for group, probes in zip(groups, drawn, strict=True)])
         )

@@ -4,7 +4,13 @@ import pytest
 import torch
 
 from captum_heta.models import Batch
-from captum_heta.terms.curvature.estimators import Factors, draw_probes, draws_of_groups, exact_block_norms, mean_and_error
+from captum_heta.terms.curvature.estimators import (
+    Factors,
+    draw_probes,
+    draws_of_groups,
+    exact_block_norms,
+    mean_and_error,
+)
 
 M, D = 5, 3
 BLOCKS = torch.tensor(

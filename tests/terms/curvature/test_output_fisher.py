@@ -73,7 +73,9 @@ def test_where_they_do_not_cover_it_random_ones_stand_for_the_rest(states):
     matrix = fisher_of(head, states[0, 0])
 
     def found(seed, **options):
-        return output_fisher(head, states, rank=4, seed=seed).chosen(4, **({"coverage": 0.9999, "remainder": None} | options))
+        return output_fisher(head, states, rank=4, seed=seed).chosen(
+            4, **({"coverage": 0.9999, "remainder": None} | options)
+        )
 
     chosen = found(0)
     assert chosen.weights.tolist() == [1, 1, 0.5, 0.5]
@@ -114,9 +116,9 @@ def test_a_head_that_reads_other_positions_is_an_error():
     head = Head()
     leaf = torch.randn(1, 3, D, dtype=torch.float64, requires_grad=True)
     with pytest.raises(RuntimeError, match="reads other states for a prediction than that of its position"):
-        OutputFisher(
-            head(leaf.cumsum(1))[0, -1:], leaf, 4, torch.Generator().manual_seed(0), Batch(4)
-        ).chosen(4, 0.8, None)
+        OutputFisher(head(leaf.cumsum(1))[0, -1:], leaf, 4, torch.Generator().manual_seed(0), Batch(4)).chosen(
+            4, 0.8, None
+        )
 
 
 @pytest.mark.parametrize("name", ["gemma2", "gpt2", "bloom", "mixtral"])

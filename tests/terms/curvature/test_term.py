@@ -207,7 +207,9 @@ class TestJoint:
         probes[:, :6] = drawn(trace, seed=0)
         expected = reference.dense_curvature(hessian, FEATURES.groups, probes)
         torch.testing.assert_close(self.joint(trace, "exact")[0], expected, rtol=1e-5, atol=1e-8)
-        torch.testing.assert_close(self.joint(trace, "low_rank", rank=10_000, tolerance=0)[0], expected, rtol=1e-5, atol=1e-8)
+        torch.testing.assert_close(
+            self.joint(trace, "low_rank", rank=10_000, tolerance=0)[0], expected, rtol=1e-5, atol=1e-8
+        )
 
     def test_gauss_newton_is_the_sum_of_the_outputs_matrices(self, model, trace):
         wide = torch.zeros(7, 32, 7, 32, dtype=torch.float64)
