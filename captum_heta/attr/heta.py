@@ -1,7 +1,6 @@
 """HETA: Hessian-Enhanced Token Attribution (Pramanik et al., ICLR 2026, arXiv 2604.13258)."""
 
 import warnings
-from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, overload
@@ -11,8 +10,9 @@ from torch import Tensor
 
 from captum_heta.attr.base import OutputAttributions, Task, TokenAttribution
 from captum_heta.attr.heta_terms import HETATerms, TargetedTerms, fused
-from captum_heta.attr.sequence_terms import SequenceTerms, merged
+from captum_heta.attr.sequence_terms import SequenceTerms, joined
 from captum_heta.attr.sequences import Tested, contrast_of_row, sequences
+from captum_heta.attr.task import Scorer
 from captum_heta.features import Features
 from captum_heta.models import CausalLM
 from captum_heta.options import HETAOptions, Options, TargetedOptions
@@ -93,9 +93,9 @@ class HETA(TokenAttribution[HETAOptions]):
         )
 
     def _scores(self, task: Task, options: HETAOptions) -> OutputAttributions:
-        return self._scorer(task, options)(task.features)
+        return self._scorer(task, options).score(task.features)
 
-    def _scorer(self, task: Task, options: HETAOptions) -> Callable[[Features], OutputAttributions]:
+    def _scorer(self, task: Task, options: HETAOptions) -> Scorer:
         self._tested.check(options.curvature)
         parts = [
             SequenceTerms(
@@ -108,23 +108,23 @@ class HETA(TokenAttribution[HETAOptions]):
         ]
 
         def scored(features: Features) -> OutputAttributions:
-            found = [part.of(features) for part in parts]
-            terms = type(found[0].terms)(
-                *(torch.cat(columns) for columns in zip(*(one.terms for one in found), strict=True))
-            )
-            scores = fused(terms, options)
+            found = joined([part.of(features) for part in parts])
+            scores = fused(found.terms, options)
             if options.fusion == "product":
                 self._warn_unsupported(task, options, scores)
             chosen = {"flow": options.flow, "information": options.information, "fusion": options.fusion}
+            log_probs = torch.cat([part.log_probs for part in parts])
+            return OutputAttributions(scores, log_probs, found.terms, found.about | chosen, found.errors)
+
+        def known(features: Features) -> OutputAttributions:
+            found = joined([part.cheaply(features) for part in parts])
+            gate, curvature, _ = found.terms
+            weights = gate * curvature.sqrt() if options.fusion == "product" else gate
             return OutputAttributions(
-                scores,
-                torch.cat([part.log_probs for part in parts]),
-                terms,
-                merged([one.about for one in found]) | chosen,
-                torch.cat([one.errors for one in found]),
+                weights.where(~weights.isnan(), gate), torch.empty(0), found.terms, {}, found.errors
             )
 
-        return scored
+        return Scorer(scored, known)
 
     def _warn_unsupported(self, task: Task, options: HETAOptions, scores: Tensor) -> None:
         """Tell of outputs that nothing in the prompt supports; one that is compared with itself is none."""

@@ -57,9 +57,6 @@ class TargetTerms(NamedTuple):
     target_information: Tensor
 
 
-# The terms of which a part of a feature has a part.
-GATES = ("semantic_flow", "contribution_flow")
-
 Terms = HETATerms | TargetedTerms | ContributionTerms | TargetTerms
 
 TERMS: tuple[type[Terms], ...] = (HETATerms, TargetedTerms, ContributionTerms, TargetTerms)

@@ -91,7 +91,8 @@ class LLMTokenAttribution(LLMAttribution):
                 cost of one token: ``seq_attr`` alone, which is then not a sum over tokens, and no ``token_attr``.
             refine: coarse to fine, for long prompts: the documents, messages, paragraphs or sentences of the prompt are
                 looked at first, and then the features of those that hold this share of the score, such as 0.9; features
-                of the others share the scores of these equally. None looks at each feature.
+                of the others have the scores of these together (HETA: in proportion to its cheaper terms; other
+                methods: in equal parts). None looks at each feature.
             **kwargs: the method's options. For a method with ``contrast``, it is text or as many token ids as the
                 target; two texts are compared up to the first token in which they differ. Also ``feature_mask``,
                 integers (n_features,) or (1, n_features): features with the same number are attributed as one, and

@@ -1,49 +1,52 @@
 """Coarse to fine: the parts of a prompt first, and then what is in those that matter."""
 
-from collections.abc import Callable
-from typing import Any
-
 import torch
 from torch import Tensor
 
-from captum_heta.attr.heta_terms import GATES
-from captum_heta.attr.task import OutputAttributions
+from captum_heta.attr.task import OutputAttributions, Scorer
 from captum_heta.features import Features
 
+_END = 32
 
-def refined(
-    scored: Callable[[Features], OutputAttributions], features: Features, parts: Tensor, share: float
-) -> OutputAttributions:
+
+def refined(scorer: Scorer, features: Features, parts: Tensor, share: float) -> OutputAttributions:
     """Scores of features, of which only those of the parts that hold ``share`` of the whole score are looked at alone.
 
-    A part that stays whole gives each of its features an equal share of its score: sums over features stay what they
-    are. Of terms that is so for the gates; the others are the part's.
+    Features of a part that stays whole have its score together: in the proportions that the scorer knows of them
+    without looking at each, or in equal parts. Sums over features stay what they are. The end of the prompt, where its
+    question and the cue for the answer are, is always looked into: masked passes there are the shortest.
 
     Args:
-        scored: the method, for any features.
+        scorer: the method, for any features.
         features: the F of the prompt.
         parts: (F,) integers, the same for those of one part.
         share: in (0, 1]; 1 looks into every part that has a score.
     """
     index = parts.unique(return_inverse=True)[1]
-    coarse = scored(features.merged(index))
-    chosen = _holding(coarse.scores, share)
+    coarse = scorer.score(features.merged(index))
+    chosen = _holding(coarse.scores, share) | _at_the_end(features.merged(index))
     owners = torch.where(chosen[index], len(chosen) + torch.arange(len(index)), index)
     mixed = owners.unique(return_inverse=True)[1]
-    fine = scored(features.merged(mixed)) if chosen.any() else coarse
-    sizes = torch.bincount(mixed)[mixed]
+    fine = scorer.score(features.merged(mixed)) if chosen.any() else coarse
     about = dict(fine.about) | {"refined": f"{int(chosen.sum())} of {len(chosen)} parts"}
+    alone = (torch.bincount(mixed)[mixed] == 1).to(fine.scores.device)
+    mixed = mixed.to(fine.scores.device)
+    known = scorer.cheaply(features)
+    spread = fine._replace(scores=fine.scores[..., mixed] * _proportions(known.scores, mixed), about=about)
+    if fine.terms is not None and known.terms is not None:
+        pairs = zip(fine.terms, known.terms, strict=True)
+        spread = spread._replace(terms=type(fine.terms)(*(one[..., mixed].where(alone, own) for one, own in pairs)))
+    if fine.errors is not None and known.errors is not None:
+        spread = spread._replace(errors=fine.errors[..., mixed].where(alone, known.errors))
+    return spread
 
-    def spread(values: Tensor, whole: bool = False) -> Tensor:
-        places, counts = mixed.to(values.device), sizes.to(values.device)
-        return values[..., places] if whole else values[..., places] / counts
 
-    return fine._replace(
-        scores=spread(fine.scores),
-        terms=None if fine.terms is None else _spread_terms(fine.terms, spread),
-        errors=None if fine.errors is None else spread(fine.errors, True),
-        about=about,
-    )
+def _at_the_end(parts: Features) -> Tensor:
+    """(C,) bool, the parts among the last tokens that are explained: a tenth of them, and no fewer than `_END`."""
+    tokens = sorted(token for group in parts.groups for token in group)
+    count = min(len(tokens), max(_END, len(tokens) // 10))
+    last = set(tokens[len(tokens) - count :])
+    return torch.tensor([bool(group) and last.issuperset(group) for group in parts.groups])
 
 
 def _holding(scores: Tensor, share: float) -> Tensor:
@@ -58,5 +61,14 @@ def _holding(scores: Tensor, share: float) -> Tensor:
     return chosen
 
 
-def _spread_terms(terms: Any, spread: Callable[..., Tensor]) -> Any:
-    return type(terms)(*(spread(values, name not in GATES) for name, values in terms._asdict().items()))
+def _proportions(weights: Tensor, owners: Tensor) -> Tensor:
+    """Weights (K, F) over their sums in each group, which owners (F,) say; equal ones where a group has none."""
+    weights = weights.double()
+    count = int(owners.max()) + 1 if len(owners) else 0
+
+    def over_groups(values: Tensor) -> Tensor:
+        return values.new_zeros(*values.shape[:-1], count).index_add(-1, owners, values)[..., owners]
+
+    sums = over_groups(weights)
+    equal = 1 / over_groups(torch.ones_like(weights))
+    return torch.where(sums > 0, weights / sums.where(sums > 0, 1), equal).float()

@@ -70,11 +70,21 @@ class SequenceTerms:
         """The terms of some features."""
         flow = features.sum(self._token_flow())
         curved = [each.of(features, self.sequence.task.advance) for each in self.curvatures]
-        mean = torch.stack([one.scores for one in curved]).mean(0)
-        errors = torch.stack([one.errors for one in curved]).square().sum(0).sqrt() / len(curved)
+        mean, errors = _mean(curved)
         lost, about = self._lost(features, flow * mean.sqrt())
         terms = terms_of(self.options)(*(part.float() for part in (flow, mean, lost)))
         return Found(terms, errors.float(), _of_curvature(curved, mean, errors) | about)
+
+    def cheaply(self, features: Features) -> Found:
+        """The terms as far as they need no pass and no product for each feature; NaN where they do."""
+        flow = features.sum(self._token_flow())
+        unknown = torch.full_like(flow, torch.nan)
+        mean = errors = unknown
+        if all(each.is_factored(features) for each in self.curvatures):
+            curved = [each.of(features) for each in self.curvatures]
+            mean, errors = _mean(curved)
+        terms = terms_of(self.options)(*(part.float() for part in (flow, mean, unknown)))
+        return Found(terms, errors.float(), {})
 
     def _token_flow(self) -> Tensor:
         """M or G of all tokens."""
@@ -105,16 +115,24 @@ class SequenceTerms:
         return lost.sum(0, keepdim=True) if self.joint else lost
 
 
-def merged(parts: list[dict[str, Any]]) -> dict[str, Any]:
-    """What several sequences say of how they were explained: sums of counts, and the largest of shares."""
-    whole = dict(parts[0])
+def joined(parts: list[Found]) -> Found:
+    """What several sequences found, one after the other; of how, sums of counts and the largest of shares."""
+    kind = type(parts[0].terms)
+    terms = kind(*(torch.cat(columns) for columns in zip(*(part.terms for part in parts), strict=True)))
+    whole = dict(parts[0].about)
     for name, value in whole.items():
-        values = [part[name] for part in parts]
+        values = [part.about[name] for part in parts]
         if isinstance(value, int):
             whole[name] = sum(values)
         elif isinstance(value, float):
             whole[name] = None if None in values else max(values)
-    return whole
+    return Found(terms, torch.cat([part.errors for part in parts]), whole)
+
+
+def _mean(curved: list[Sensitivity]) -> tuple[Tensor, Tensor]:
+    """The mean of several draws, and its standard error."""
+    mean = torch.stack([one.scores for one in curved]).mean(0)
+    return mean, torch.stack([one.errors for one in curved]).square().sum(0).sqrt() / len(curved)
 
 
 def _of_curvature(curved: list[Sensitivity], mean: Tensor, errors: Tensor) -> dict[str, Any]:

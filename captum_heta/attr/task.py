@@ -53,3 +53,17 @@ class Task:
     parts: Tensor | None = None
     refine: float = 1.0
     advance: Callable[[int], object] = field(default=lambda done: None)
+
+
+@dataclass(frozen=True, eq=False)
+class Scorer:
+    """A method at work on one task, for any features of its prompt; what serves several sets is computed once.
+
+    Attributes:
+        score: the attributions of some features.
+        cheaply: what is known of features without looking at each: weights (K, F) as ``scores``, in whose proportions
+            the score of a group of them may be shared out, and terms and errors with NaN for what is not known.
+    """
+
+    score: Callable[[Features], OutputAttributions]
+    cheaply: Callable[[Features], OutputAttributions]

@@ -20,7 +20,7 @@ def product(gate: Tensor, curvature: Tensor, information: Tensor) -> Tensor:
     """Gate sqrt(curvature) information as shares: non-negative, rows of sum 1, or 0 where no feature has all three.
 
     The curvature is per squared unit of the embeddings; its root says how fast the prediction moves, as the root of a
-    Fisher information does. Of the information, the `positive_part`; where it is NaN, as it was not looked for, 0.
+    Fisher information does. Of the information, the `positive_part`; as if it were 0 where it is NaN.
     """
     gate, root, lost = (_of_largest(part) for part in factors(gate, curvature, information))
     supported = (gate * root * (information > 0)).sum(-1, keepdim=True) > 0
@@ -37,14 +37,13 @@ def positive_part(information: Tensor) -> Tensor:
 
     With a hard corner a third of a prompt's tokens are at exactly 0, in no order. Here those that hardly change the
     target keep the order of the other terms, below a hundredth of the largest scores; those that speak against it go
-    to 0. NaN is 0.
+    to 0. NaN, which was not looked for as it cannot matter, is as if it were 0 nats.
     """
     if information.shape[-1] == 0:
         return information
     found = information.nan_to_num(0.0)
     corner = CORNER * found.abs().amax(-1, keepdim=True)
-    soft = corner * torch.nn.functional.softplus(found / corner.where(corner > 0, 1))
-    return soft.where(~information.isnan(), 0)
+    return corner * torch.nn.functional.softplus(found / corner.where(corner > 0, 1))
 
 
 def shares(scores: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ import torch
 from captum_heta import HETA, LLMTokenAttribution, TargetedHETA, TextInput
 from captum_heta.attr import NormXLogit
 from captum_heta.attr.refinement import refined
-from captum_heta.attr.task import OutputAttributions
+from captum_heta.attr.task import OutputAttributions, Scorer
 from captum_heta.features import Features
 
 PROMPT = (
@@ -14,15 +14,29 @@ PROMPT = (
 )
 
 
-class Additive:
+@pytest.fixture(autouse=True)
+def no_end(monkeypatch):
+    """Prompts as short as these would be end altogether."""
+    monkeypatch.setattr("captum_heta.attr.refinement._END", 0)
+
+
+class Additive(Scorer):
     """A method whose score of a feature is the sum of its tokens' weights."""
 
-    def __init__(self, weights):
-        self.weights, self.seen = torch.tensor(weights), []
+    def __init__(self, weights, known=None):
+        weights = torch.tensor(weights)
+        seen = []
 
-    def __call__(self, features):
-        self.seen.append(features.groups)
-        return OutputAttributions(features.sum(self.weights), torch.zeros(len(self.weights)), errors=None)
+        def score(features):
+            seen.append(features.groups)
+            return OutputAttributions(features.sum(weights), torch.zeros(len(weights)))
+
+        def cheaply(features):
+            found = torch.ones(1, len(features)) if known is None else torch.tensor([known])
+            return OutputAttributions(found, torch.empty(0))
+
+        super().__init__(score, cheaply)
+        vars(self).update(weights=weights, seen=seen)
 
 
 def test_looks_into_the_fewest_parts_that_hold_the_share():
@@ -34,6 +48,12 @@ def test_looks_into_the_fewest_parts_that_hold_the_share():
     assert found.scores.tolist() == [[8.0, 1.0, 0.375, 0.375, 0.125, 0.125]]
     assert found.about["refined"] == "1 of 3 parts"
     assert found.scores.sum() == method.weights.sum()
+
+
+def test_what_stays_whole_is_shared_out_as_the_method_knows():
+    method = Additive([[8.0, 1.0, 0.5, 0.25, 0.25, 0.0]], known=[5.0, 5.0, 3.0, 1.0, 0.0, 0.0])
+    found = refined(method, Features.of_tokens(range(6)), torch.tensor([7, 7, 3, 3, 5, 5]), 0.9)
+    assert found.scores.tolist() == [[8.0, 1.0, 0.5625, 0.1875, 0.125, 0.125]]  # of nothing, equal parts
 
 
 def test_of_several_outputs_each_counts_the_same():
@@ -49,6 +69,13 @@ def test_all_of_the_score_looks_into_every_part_that_has_some():
     found = refined(method, Features.of_tokens(range(6)), torch.tensor([0, 0, 1, 1, 2, 2]), 1.0)
     assert torch.equal(found.scores, method.weights)
     assert found.about["refined"] == "2 of 3 parts"
+
+
+def test_the_end_of_the_prompt_is_always_looked_into(monkeypatch):
+    monkeypatch.setattr("captum_heta.attr.refinement._END", 3)
+    method = Additive([[8.0, 1.0, 0.5, 0.25, 0.25, 0.0]])
+    refined(method, Features.of_tokens(range(6)), torch.tensor([0, 0, 1, 1, 2, 2]), 0.9)
+    assert set(method.seen[1]) == {(0,), (1,), (2, 3), (4,), (5,)}  # the part before the last is more than the end
 
 
 def test_without_any_score_parts_stay_whole():
@@ -72,10 +99,17 @@ def test_every_method_can(demo, method):
     assert found.provenance["options"]["refine"] == 0.5
     assert found.seq_attr.shape == (len(inp.values),)
     sentence = next(parts for kind, parts in [llm_parts(inp, demo[1])] if kind == "sentences")
-    # a sentence that stayed whole gives its tokens equal shares
     scores = [found.seq_attr[sentence == number] for number in sentence.unique()]
-    assert any(len(some) > 1 and torch.allclose(some, some[0]) for some in scores)
     assert any(len(some) > 1 and not torch.allclose(some, some[0]) for some in scores)
+    # a sentence that stayed whole gives its tokens equal parts, or of HETA's terms those that cost no pass
+    if found.terms is None:
+        assert any(len(some) > 1 and torch.allclose(some, some[0]) for some in scores)
+    else:
+        gate, curvature, lost = found.terms
+        assert not gate.isnan().any()
+        assert not curvature.isnan().any()
+        assert 0 < lost.isnan().sum() < lost.numel()
+        assert (found.seq_attr[lost[0].isnan()] > 0).any()
 
 
 def llm_parts(inp, tokenizer):

@@ -125,7 +125,7 @@ class TestMaskedCopies:
             trace = trace_of(lm, lm.embed(torch.arange(64)), 1)
             copies = MaskedCopies(trace, Masking(torch.zeros_like(trace.embeds), Batch(100)), [divergence])
             buckets = list(copies._buckets([(i,) for i in range(64)]))
-        assert sum(buckets, []) == [(i,) for i in range(64)]
+        assert [group for bucket in buckets for group in bucket] == [(i,) for i in range(64)]
         for bucket in buckets:
             start = bucket[0][0]
             assert bucket[-1][0] - start <= (64 - start) / 16

@@ -63,24 +63,36 @@ def low_rank(
     new = torch.randn(size, x.numel(), generator=generator, dtype=dtype, device="cpu").to(
         x.device
     )  # CPU draws: devices agree
-    norm = None
+    energies = [images.new_zeros(())]  # squared norms of what is known after each block
     while True:
         new = orthonormal(new[: rank - len(basis)], basis)
         rows = new.view(-1, *x.shape).to(x.dtype)
         products = torch.cat(batch.run(rows, operator, CHEAPER)).flatten(1).to(dtype)
-        if (
-            norm is None
-        ):  # of H, as the first directions are random: E norm2(H q)^2 is the mean of its eigenvalues' squares
-            norm = products.square().sum(-1).mean() * x.numel()
         basis, images = torch.cat([basis, new]), torch.cat([images, products])
         new = products - (products @ basis.T) @ basis
         if not torch.isfinite(images).all():
             nothing = images.new_full((1, *x.shape), torch.nan)  # no number, and not 0 either
             return Decomposition(nothing, images.new_ones(1), len(basis), 0.0)
         vectors, values = _decomposed(basis, images, x.shape)
+        energies.append(values.square().sum())
         if len(basis) == rank or new.norm() <= TAIL * images.norm() or settled(vectors, values):
-            share = values.square().sum() / norm if norm > 0 and len(basis) < x.numel() else norm.new_ones(())
-            return Decomposition(vectors, values, len(basis), (1 - share).clamp(min=0).item())
+            return Decomposition(vectors, values, len(basis), 0.0 if len(basis) == x.numel() else _left(energies))
+
+
+def _left(energies: list[Tensor]) -> float:
+    """The share of the squared norm that further blocks would add, if their gains fall as those of the last did.
+
+    With a single block nothing is known of that, and half is said to be left.
+    """
+    gains = torch.stack(energies).diff()
+    total = energies[-1]
+    if total == 0:
+        return 0.0
+    if len(gains) == 1:
+        return 0.5
+    ratio = (gains[-1] / gains[-2].clamp(min=torch.finfo(gains.dtype).tiny)).clamp(0, 0.95)
+    left = gains[-1].clamp(min=0) * ratio / (1 - ratio)
+    return (left / (total + left)).item()
 
 
 def orthonormal(new: Tensor, basis: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from captum_heta.features import Features
 from captum_heta.models import MEMORY_VARIABLE, Batch, Stage, Trace
-from captum_heta.options import CurvatureOptions
+from captum_heta.options import FACTORED, CurvatureOptions
 from captum_heta.ranks import spearman
 from captum_heta.terms.curvature.estimators import (
     Factors,
@@ -111,6 +111,14 @@ class Curvature:
         together = [range(len(targets))] if joint else [range(k, k + 1) for k in range(len(targets))]
         self._estimates = [_Estimate(trace, some, targets, contrast, options, batch) for some in together]
 
+    def is_factored(self, features: Features) -> bool:
+        """Whether S of each feature follows from the factors of all of them, without products of its own."""
+        return all(
+            estimate.is_factored(mode) and (mode != "low_rank" or estimate.has_one_window(features))
+            for estimate in self._estimates
+            for mode in [estimate.mode(features)]
+        )
+
     def of(self, features: Features, progress: Callable[[int], object] = lambda done: None) -> Sensitivity:
         """S of some features.
 
@@ -181,9 +189,17 @@ class _Estimate:
             return self.options.curvature
         return "exact" if self._cost_of_exact(features) <= self._cost_of_low_rank(features) else "low_rank"
 
+    def is_factored(self, mode: str) -> bool:
+        """Whether a mode knows the matrix by factors; that of a choice between two tokens has one factor an output."""
+        return mode in FACTORED or (mode == "gauss_newton" and self.contrast is not None)
+
+    def has_one_window(self, features: Features) -> bool:
+        """Whether all features vary together in "low_rank"."""
+        return len(features.windows(self.options.window, self.options.overlap)) == 1
+
     def run(self, features: Features, mode: str) -> Estimates:
         generator = torch.Generator(device="cpu").manual_seed(self.options.seed)
-        if mode in ("exact", "gauss_newton") and not (mode == "gauss_newton" and self.contrast is not None):
+        if not self.is_factored(mode):
             yield from self._by_products(features, mode, generator)
             return
         windows = [features.by_first_token]

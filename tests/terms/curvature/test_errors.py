@@ -7,6 +7,7 @@ from captum_heta.features import Features
 from captum_heta.models import Batch, CausalLM, trace_of
 from captum_heta.options import CurvatureOptions
 from captum_heta.terms.curvature import curvature
+from captum_heta.terms.curvature.low_rank import low_rank
 from captum_heta.testing import reference
 from captum_heta.testing.architectures import tiny_model
 
@@ -115,10 +116,62 @@ class TestSettling:
         assert all_of_them.products == 64
         assert 16 <= early.products < 64
         assert early.products <= late.products <= 64
-        assert early.omitted >= all_of_them.omitted >= 0
+        assert 0 < all_of_them.omitted < 0.3
         change = (early.scores - all_of_them.scores).abs().sum() / all_of_them.scores.sum()
         assert 0 < change < 0.3
 
-    def test_says_which_share_is_left_out(self, demo_trace):
-        few = self.found(demo_trace, rank=8, tolerance=0)
-        assert 0.05 < few.omitted < 0.9
+    def test_a_single_block_says_that_half_may_be_left(self, demo_trace):
+        assert self.found(demo_trace, rank=1, tolerance=0).omitted == 0.5
+
+
+class TestWhatIsKnown:
+    """The bounds of the page "How exact is S?", on dense matrices of tiny models."""
+
+    def blocks(self, case, mode="exact"):
+        model, trace = case
+        find = reference.dense_hessian if mode == "exact" else reference.dense_fisher
+        matrix = (find(model, trace.embeds, 3) if mode == "exact" else find(model, trace.embeds)).detach()
+        for group in FEATURES.groups:
+            yield matrix[list(group)][:, :, list(group)].flatten(2).flatten(0, 1)
+
+    def test_s_lies_between_the_sum_of_row_norms_and_that_over_the_root_of_two(self, case):
+        for block, s in zip(self.blocks(case), truth(case, "exact"), strict=True):
+            rows = block.norm(dim=1).sum()
+            assert rows / 2**0.5 * 0.99 <= s <= rows * 1.01
+
+    def test_the_variance_of_a_probe_is_at_most_the_squares_of_column_norms(self, case):
+        generator = torch.Generator().manual_seed(5)
+        for block in self.blocks(case):
+            signs = 2.0 * torch.randint(2, (4000, len(block)), generator=generator).double() - 1
+            assert (signs @ block).abs().sum(-1).var() <= block.abs().sum(0).square().sum()
+
+    def test_what_fisher_leaves_out_changes_s_by_at_most_its_trace(self, case):
+        whole = found(case, "fisher", rank=1000, coverage=1.0, n_samples=2000)
+        few = found(case, "fisher", rank=4, remainder=0, n_samples=2000)
+        assert 0 < few.omitted < 1
+        left = sum(block.trace() for block in self.blocks(case, "fisher"))
+        for i, block in enumerate(self.blocks(case, "fisher")):
+            assert (whole.scores[0, i] - few.scores[0, i]).abs() <= len(block) ** 0.5 * block.trace() * 1.01
+        assert left > 0
+
+    def test_what_low_rank_leaves_out_is_told(self, case):
+        """As the falling gains of its blocks go on, which is right to a small factor."""
+        model, trace = case
+        matrix = reference.dense_hessian(model, trace.embeds, 3).detach().flatten(2).flatten(0, 1)
+        said, left = [], []
+        for rank in (16, 32, 64):
+            found = low_rank(
+                lambda vectors: (vectors.flatten(1) @ matrix).view_as(vectors),
+                torch.zeros_like(trace.embeds),
+                rank,
+                torch.Generator().manual_seed(0),
+                Batch(100),
+            )
+            said.append(found.omitted)
+            left.append((1 - found.values.square().sum() / matrix.square().sum()).item())
+            # what is left out is orthogonal to what is kept: its squared norm is the difference
+            kept = torch.einsum("k,ki,kj->ij", found.values, found.vectors.flatten(1), found.vectors.flatten(1))
+            torch.testing.assert_close((matrix - kept).square().sum(), left[-1] * matrix.square().sum())
+        for one, other in zip(said, left, strict=True):
+            assert other / 6 < one < other * 6
+        assert said[0] > said[-1]
