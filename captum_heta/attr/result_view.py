@@ -21,6 +21,11 @@ HOW_TO_READ = (
     "a token, or tap it, for its numbers."
 )
 
+HOW_REFINED = (
+    "Coarse to fine: larger parts of the prompt were looked at first, and then what is in its end and in those that "
+    "hold most of the score; what is in the others shares the score of its part."
+)
+
 
 def view_of(result: LLMTokenAttributionResult, shares: bool = False, most: int | None = None) -> View:
     """A result to be shown.
@@ -31,7 +36,7 @@ def view_of(result: LLMTokenAttributionResult, shares: bool = False, most: int |
         most: cut the rows of output tokens, and a very long prompt, with a note; None for all.
     """
     titled = result.titled_rows(shares)
-    notes = [HOW_TO_READ, *unlikely_note(result)]
+    notes = [HOW_TO_READ, *unlikely_note(result), *([HOW_REFINED] if is_refined(result) else [])]
     if most is not None and len(titled) > most + 1:
         notes.append(f"The first {most} of {len(titled) - 1} output tokens; to_html() has all.")
         titled = titled[: most + 1]
@@ -52,7 +57,7 @@ def view_of(result: LLMTokenAttributionResult, shares: bool = False, most: int |
     return View(
         why(result.target, probability(result), result.contrast),
         notes,
-        [Section(result.method or "scores", scale, rows)],
+        [Section(result.method or "scores", "; ".join([scale, *refined_note(result)]), rows)],
         [],
         tables,
         in_words(result.provenance),
@@ -78,6 +83,23 @@ def unlikely_note(result: LLMAttributionResult) -> list[str]:
     ]
 
 
+def is_refined(result: LLMAttributionResult) -> bool:
+    """Whether a result was made coarse to fine, of a prompt that has larger parts."""
+    return getattr(result, "provenance", {}).get("refined") is not None
+
+
+def refined_note(result: LLMAttributionResult) -> list[str]:
+    """How much of the prompt was looked into, where a result was made coarse to fine."""
+    about = getattr(result, "provenance", {})
+    if "refined" not in about:
+        return []
+    if about["refined"] is None:
+        return ["in full, as the prompt has no larger parts"]
+    options = about.get("options")
+    share = options.get("refine") if isinstance(options, dict) else None  # a file may say anything
+    return [f"looked into {about['refined']}{'' if share is None else f' for {share} of the score'}"]
+
+
 def probability(result: LLMAttributionResult) -> float | None:
     """What the model gives the whole output; None where the method does not tell."""
     return None if result.output_probs is None else result.output_probs.double().prod().item()
@@ -95,12 +117,13 @@ def tips_of(result: LLMAttributionResult, scores: Sequence[float]) -> list[str]:
     lines = [[f"score {score:.4g}"] for score in scores]
     terms: Any = getattr(result, "terms", None)
     errors: Any = getattr(result, "curvature_errors", None)
+    missing = "not looked at by itself" if is_refined(result) else "not looked at: it cannot matter"
     for name, values in terms._asdict().items() if terms is not None else ():
         term = f"{'mean ' if len(values) > 1 else ''}{name.replace('_', ' ')}"
         for i, (line, value) in enumerate(zip(lines, values.float().mean(0).tolist(), strict=True)):
             # of a mean over outputs, whose draws are the same
             error = f" ± {errors[:, i].mean().item():.2g}" if name == "curvature" and errors is not None else ""
-            line.append(f"{term} {value:.4g}{error}" if value == value else f"{term} not looked at: it cannot matter")
+            line.append(f"{term} {value:.4g}{error}" if value == value else f"{term} {missing}")
     return ["\n".join(line) for line in lines]
 
 

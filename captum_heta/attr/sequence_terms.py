@@ -20,6 +20,8 @@ from captum_heta.terms.lazy import lazily
 from captum_heta.terms.semantic_flow import semantic_flow
 
 SKIP = 0.02
+# Masked passes that read as many tokens as so many whole prompts are made in any case: about a gradient's work each.
+_READINGS = 24
 
 
 class Found(NamedTuple):
@@ -102,7 +104,9 @@ class SequenceTerms:
             lost = self._masked(features, None)
             return lost, {"passes": self.copies.passes}
         skip = SKIP if self.options.skip is None else self.options.skip
-        found = lazily(others, lambda some: self._masked(features, some), skip)
+        length = len(self.trace.embeds)
+        costs = [length - group[0] if group else 0 for group in features.groups]
+        found = lazily(others, lambda some: self._masked(features, some), skip, costs, _READINGS * length)
         return found.values, {
             "passes": self.copies.passes,
             "skipped": int(found.values.isnan().all(0).sum()),

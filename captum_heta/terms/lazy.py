@@ -1,13 +1,14 @@
 """The factor of a product that costs most, found only where it can matter."""
 
+import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-# Features of the first round; each later round takes half of those that are needed as things stand.
+# Features of the first round at least; each later round takes half of those that are needed as things stand.
 _FIRST = 8
 _PART = 0.5
 
@@ -25,7 +26,13 @@ class Lazy(NamedTuple):
     bound: Tensor
 
 
-def lazily(cheap: Tensor, costly: Callable[[list[int]], Tensor], skip: float) -> Lazy:
+def lazily(
+    cheap: Tensor,
+    costly: Callable[[list[int]], Tensor],
+    skip: float,
+    costs: Sequence[float] = (),
+    least: float = 0,
+) -> Lazy:
     """A costly factor of products, in the order of falling cheap ones, until the rest cannot matter.
 
     That is when the sum of the cheap factors left, times the largest costly one so far, is at most ``skip`` of the sum
@@ -34,7 +41,10 @@ def lazily(cheap: Tensor, costly: Callable[[list[int]], Tensor], skip: float) ->
     Args:
         cheap: (K, F), non-negative.
         costly: from some of the F to their values, (K, some).
-        skip: the share; 0 looks at every one whose cheap factor is not 0.
+        skip: the share; 0 looks at every one.
+        costs: of each of the F.
+        least: as many of the first as cost so much together are looked at in any case. What holds a hundredth of the
+            sum may still be worth its place in the order.
     """
     if cheap.shape[-1] == 0:
         return Lazy(cheap, cheap.new_zeros(len(cheap)))
@@ -42,15 +52,17 @@ def lazily(cheap: Tensor, costly: Callable[[list[int]], Tensor], skip: float) ->
     weights = weights / weights.sum(-1, keepdim=True).clamp(min=torch.finfo(cheap.dtype).tiny)
     order = weights.amax(0).argsort(descending=True, stable=True).tolist()
     values = torch.full_like(weights, torch.nan)
+    spent = itertools.accumulate(costs[i] for i in order) if costs else ()
+    first = len(order) if skip == 0 else max(_FIRST, sum(total <= least for total in spent))
     done = 0
     while done < len(order):
-        needed = (
-            len(order) - done if done == 0 or skip == 0 else _needed(weights[:, order], values[:, order], done, skip)
-        )
-        if needed == 0:
-            break
-        count = min(needed, _FIRST if done == 0 and skip > 0 else needed if skip == 0 else math.ceil(needed * _PART))
-        some = order[done : done + max(count, min(needed, _FIRST // 2))]
+        count = first
+        if done:
+            needed = _needed(weights[:, order], values[:, order], done, skip)
+            if needed == 0:
+                break
+            count = max(math.ceil(needed * _PART), min(needed, _FIRST // 2))
+        some = order[done : done + count]
         values[:, some] = costly(some).to(values)
         done += len(some)
     left, _, reached = _state(weights[:, order], values[:, order], done)

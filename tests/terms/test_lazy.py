@@ -35,6 +35,17 @@ def test_takes_the_largest_first_and_leaves_what_cannot_matter():
     assert 0 < found.bound.item() < 0.02
 
 
+def test_looks_at_as_many_as_cost_so_much_in_any_case():
+    cheap = 0.1 ** torch.arange(40.0)[None]
+    costs = [float(i) for i in range(40)]
+    found, asked = [], []
+    for least in (0, 78, 1e9):
+        asked.clear()
+        lazily(cheap, lambda some: asked.extend(some) or torch.ones(1, len(some)), 0.02, costs, least)
+        found.append(len(asked))
+    assert found == [8, 13, 40]  # 0 + 1 + ... + 12 is 78
+
+
 def test_goes_on_while_nothing_was_found():
     costly = torch.full((1, 40), -1.0)
     costly[0, 30] = 1  # what supports the output has little of the cheap factor
