@@ -7,9 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from captum_heta.app.long_prompts import automatic_refine
 from captum_heta.app.runs import Runs
 from captum_heta.checks import check_count
 from captum_heta.comparison import Comparison, compare
+from captum_heta.comparison.refinement import explains_tokens
 from captum_heta.inputs import LocatedInput, TextInput
 from captum_heta.inputs.target import next_token, target_ids
 from captum_heta.methods import METHODS, named_methods
@@ -157,7 +159,7 @@ class Explainer:
         curvature: str = OWN,
         contrast: str | None = None,
     ) -> Comparison:
-        """One or more methods on one output.
+        """One or more methods on one output; of a long prompt coarse to fine, as `captum_heta.app.long_prompts` says.
 
         Args:
             ids: token ids of all that is before the output.
@@ -181,7 +183,8 @@ class Explainer:
         curved = [METHODS[name].title for name in methods if name in CURVED and curvature != OWN]
         options = {title: {"curvature": curvature} for title in curved}
         inp = TextInput(ids, self.tokenizer)
-        return compare(named, self.tokenizer, inp, outputs, contrast=contrast, options=options)
+        refine = automatic_refine(inp.n_itp_features) if any(map(explains_tokens, named.values())) else None
+        return compare(named, self.tokenizer, inp, outputs, contrast=contrast, refine=refine, options=options)
 
     def label(self, token: int) -> str:
         """A token as text on one line, with signs for its white space."""

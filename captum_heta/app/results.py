@@ -1,9 +1,11 @@
 """What the page shows of an explanation, as HTML."""
 
+from dataclasses import replace
 from html import escape
 
+from captum_heta.app.long_prompts import MOST
 from captum_heta.comparison import Comparison
-from captum_heta.comparison.view import view_of
+from captum_heta.comparison.view import how_refined, view_of
 from captum_heta.visualization.html import body, style
 
 STYLE = style()
@@ -12,6 +14,8 @@ STYLE = style()
 HINT = (
     '<div class="heta"><p class="note">Choose an output above, or press Explain: the explanation comes here.</p></div>'
 )
+
+LONG = f"This page does so with prompts of more than {MOST} tokens."
 
 
 def message_html(message: str) -> str:
@@ -24,4 +28,6 @@ def results(comparison: Comparison) -> str:
 
     The tooltip of a token has its score; for HETA in both forms also its three terms, means of several outputs.
     """
-    return body(view_of(comparison))
+    view = view_of(comparison)
+    notes = [LONG] if how_refined(comparison) else []
+    return body(replace(view, notes=[*view.notes, *notes]))

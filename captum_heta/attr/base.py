@@ -115,8 +115,8 @@ class TokenAttribution(Attribution, ABC, Generic[OptionsT]):
             num_trials: over how many fresh draws a method that draws is averaged; others give the same in each.
             per_token: whether to attribute each output by itself or all of them at once.
             parts: (F,) integers, features of one part have the same: parts are looked at first, each as one feature,
-                and then the features of those that hold ``refine`` of the score; features of the other parts have the
-                score of their part together. None looks at each feature.
+                and then the features of those that hold ``refine`` of the score, and of the prompt's end; features of the
+                other parts have the score of their part together. None looks at each feature.
             refine: that share, in (0, 1]; only with ``parts``.
             show_progress: show Captum's progress bar.
             **options: those of ``attribute``.

@@ -90,7 +90,8 @@ class LLMTokenAttribution(LLMAttribution):
             per_token: attribute each output token by itself. Otherwise the joint log-probability of the output, at the
                 cost of one token: ``seq_attr`` alone, which is then not a sum over tokens, and no ``token_attr``.
             refine: coarse to fine, for long prompts: the documents, messages, paragraphs or sentences of the prompt are
-                looked at first, and then the features of those that hold this share of the score, such as 0.9; features
+                looked at first, and then the features of those that hold this share of the score, such as 0.9, and of
+                the prompt's end; features
                 of the others have the scores of these together (HETA: in proportion to its cheaper terms; other
                 methods: in equal parts). None looks at each feature.
             **kwargs: the method's options. For a method with ``contrast``, it is text or as many token ids as the

@@ -6,14 +6,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from captum_heta.app.long_prompts import MOST
 from captum_heta.cli.arguments import listed
 from captum_heta.cli.files import written
 from captum_heta.cli.messages import INTERRUPTED, print_note, reported_errors, terminal, warnings_to
 from captum_heta.cli.question import Question, asking
-from captum_heta.methods import METHODS, check_names
+from captum_heta.methods import METHODS, check_names, named_methods
 
 if TYPE_CHECKING:
     from captum_heta.comparison import Comparison
+
+# what is said of coarse to fine that nobody asked for
+_OF_LONG = f"This is done with prompts of more than {MOST} tokens; --no-refine looks at every token."
 
 
 @asking
@@ -25,7 +29,8 @@ def compare(
 ) -> None:
     """Shade a prompt's tokens by the scores of several methods, one under the other.
 
-    With --contrast, methods that cannot explain a difference explain the target alone, which is said beside them.
+    With --contrast, methods that cannot explain a difference explain the target alone, and with --refine, or a long
+    prompt, those that cannot look at parts first run in full, which is said beside them.
     Ctrl-C ends it with the methods that are done by then.
     """
     interrupted = False
@@ -37,25 +42,30 @@ def compare(
 
         from captum_heta.comparison import ComparisonInterrupt
         from captum_heta.comparison.contrast import check_contrasting
+        from captum_heta.comparison.refinement import check_refining
         from captum_heta.comparison.saved import to_json
         from captum_heta.comparison.terminal import show_comparison
+        from captum_heta.comparison.view import how_refined
 
         if asked.contrast is not None:
             check_contrasting(names)
+        if asked.refine is not None:
+            check_refining(names)
         try:
             with warnings_to(said.append):
                 comparison = _compared(asked, names)
         except ComparisonInterrupt as stop:
             comparison, interrupted = stop.comparison, True
+        notes = [_OF_LONG] if asked.refine is None and how_refined(comparison) else []
         files = {asked.html_file: comparison.to_html, asked.json_file: lambda: to_json(comparison)}
         if interrupted and not comparison.results:  # before there is anything, no file is changed
             files = {}
         with written(files, asked.debug, asked.quiet) as is_shown:
             if is_shown:
-                show_comparison(comparison, terminal(), said)
+                show_comparison(comparison, terminal(), said, notes)
             elif not asked.quiet:
-                for warning in said:
-                    print_note(warning)
+                for note in [*said, *notes]:
+                    print_note(note)
     if interrupted or not comparison.results:
         raise typer.Exit(INTERRUPTED if interrupted else 1)
 
@@ -63,9 +73,16 @@ def compare(
 def _compared(asked: Question, names: Sequence[str]) -> "Comparison":
     from captum_heta.cli.loading import answered
     from captum_heta.comparison import compare
+    from captum_heta.comparison.refinement import explains_tokens
 
     model, prompt, outputs, others = answered(asked)
-    show_progress = not asked.quiet and sys.stderr.isatty()
+    methods = named_methods(names, model)
     return compare(
-        names, prompt.tokenizer, prompt.inp, outputs, contrast=others, model=model, show_progress=show_progress
+        methods,
+        prompt.tokenizer,
+        prompt.inp,
+        outputs,
+        contrast=others,
+        refine=asked.share(len(prompt.labels)) if any(map(explains_tokens, methods.values())) else None,
+        show_progress=not asked.quiet and sys.stderr.isatty(),
     )

@@ -69,8 +69,8 @@ def explain(
             if is_shown:
                 show(first, explanations, terminal())
             elif not asked.quiet:
-                for warning in [warning for one in explanations for warning in one.said]:
-                    print_note(warning)
+                for note in [note for one in explanations for note in (*one.said, *one.refined)]:
+                    print_note(note)
     last = explanations[-1].failure
     if last is not None and last.kind == KeyboardInterrupt.__name__:
         raise typer.Exit(INTERRUPTED)
@@ -87,6 +87,7 @@ def _explained(asked: Question, names: Sequence[str], curvature: str | None) -> 
     _ = prompt.places  # what a tokenizer without places has to say of it, it says before
     options: dict[str, Any] = {} if curvature is None else {"curvature": curvature}
     options |= {} if others is None else {"contrast": others}
+    options["refine"] = asked.share(len(prompt.labels))
     options["show_progress"] = asked.model is not None and not asked.quiet and sys.stderr.isatty()
     found: list[Explanation] = []
     for name in names:
@@ -102,5 +103,5 @@ def _explained(asked: Question, names: Sequence[str], curvature: str | None) -> 
             failure = Failure(type(error).__name__, str(error) or "interrupted")
             found.append(Explanation(title, what, None, said, failure))
         else:
-            found.append(Explanation(title, what, result, said))
+            found.append(Explanation(title, what, result, said, chosen=asked.refine is not None))
     return found

@@ -25,6 +25,7 @@ class Explanation(NamedTuple):
         result: its scores; None where it failed.
         said: what it warned of.
         failure: why there is no result; None for one.
+        chosen: whether a person chose to look at it coarse to fine, and not the length of the prompt.
     """
 
     title: str
@@ -32,13 +33,30 @@ class Explanation(NamedTuple):
     result: LLMTokenAttributionResult | None
     said: Sequence[str] = ()
     failure: Failure | None = None
+    chosen: bool = False
 
     @property
     def effort(self) -> str:
         """How its scores were made, in a few words."""
         assert self.result is not None
         about = self.result.provenance
-        return f"{len(self.result.seq_attr)} tokens, curvature {about['curvature']}, {about['seconds']:.2f} s"
+        kind = "gradient" if about["curvature"] in ("fisher", "gradient") else "product"
+        said = [
+            f"{len(self.result.seq_attr)} tokens",
+            f"curvature {about['curvature']} ({_counted(about['products'], kind)})",
+            _counted(about["passes"], "masked pass", "masked passes")
+            + (f" ({about['skipped']:,} skipped)" if about.get("skipped") else ""),
+            f"{about['seconds']:.2f} s",
+        ]
+        return ", ".join(said)
+
+    @property
+    def refined(self) -> list[str]:
+        """How much of the prompt was looked into, and what looks at all of it where nobody chose; if it was so."""
+        if self.result is None:
+            return []
+        hint = "; --no-refine looks at every token" if one_result.is_refined(self.result) and not self.chosen else ""
+        return [f"{said[:1].upper()}{said[1:]}{hint}." for said in one_result.refined_note(self.result)]
 
 
 def show(first: LLMTokenAttributionResult, explanations: Sequence[Explanation], console: Console) -> None:
@@ -67,7 +85,11 @@ def show(first: LLMTokenAttributionResult, explanations: Sequence[Explanation], 
         for warning in one.said:
             console.print(f"\n{visible(warning)}", markup=False, style="yellow")
         if one.result is not None:
-            console.print(f"\n{one.effort}", markup=False)
+            console.print("\n" + "\n".join([*one.refined, one.effort]), markup=False)
+
+
+def _counted(count: int, one: str, several: str = "") -> str:
+    return f"{count:,} {one if count == 1 else several or f'{one}s'}"
 
 
 def _show_highest(result: LLMTokenAttributionResult, scores: Sequence[float], console: Console) -> None:

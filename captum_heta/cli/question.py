@@ -7,6 +7,8 @@ from typing import Annotated, Any, NamedTuple
 
 import typer
 
+from captum_heta.app.long_prompts import MOST, SHARE, automatic_refine
+from captum_heta.checks import check_part
 from captum_heta.cli.arguments import (
     BosOption,
     DebugOption,
@@ -49,6 +51,19 @@ class Question(NamedTuple):
     answer: Annotated[
         bool, typer.Option("--answer", help="Explain the whole answer that the model generates, without its end token.")
     ] = False
+    refine: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SHARE",
+            help="Coarse to fine: look at sentences (or paragraphs) first, and then at the tokens of those that hold "
+            f"this share of the score, above 0 and up to 1, and of the last ones. If left out, {SHARE} for prompts of "
+            f"more than {MOST} tokens.",
+        ),
+    ] = None
+    no_refine: Annotated[
+        bool,
+        typer.Option("--no-refine", help="Look at every token, however long the prompt is."),
+    ] = False
     dtype: DtypeOption = None
     device: DeviceOption = None
     bos: BosOption = False
@@ -69,7 +84,7 @@ class Question(NamedTuple):
         """With the prompt read from wherever it is; what is wrong is said before a model is loaded.
 
         Raises:
-            ValueError: for files, options of the model, a prompt, a target or a contrast that cannot be used.
+            ValueError: for files, options of the model, a prompt, a target, a contrast or a share that cannot be used.
             OSError: for a prompt's file that cannot be read.
         """
         check_files({"--html": self.html_file, "--json": self.json_file})
@@ -78,9 +93,17 @@ class Question(NamedTuple):
             raise ValueError("--target is empty: give a text, or leave it out for the model's likeliest token.")
         if self.contrast == "":
             raise ValueError("--contrast is empty: give the text that the target is compared with, or leave it out.")
+        if self.refine is not None:
+            check_part("--refine", self.refine, "the score", one=True)
+            if self.no_refine:
+                raise ValueError("--no-refine looks at every token: leave it out, or --refine.")
         if self.target is not None and self.answer:
             raise ValueError("--answer explains what the model generates: leave it out, or --target.")
         return self._replace(prompt=read_prompt(self.prompt, self.file))
+
+    def share(self, count: int) -> float | None:
+        """The ``refine`` of a prompt of ``count`` tokens; None for each token."""
+        return None if self.no_refine else self.refine or automatic_refine(count)
 
 
 def asking(command: Callable[..., None]) -> Callable[..., None]:

@@ -127,13 +127,13 @@ class Comparison:
             shares: as in `to_html`.
             **kwargs: those of `captum_heta.visualization.plot_text`.
         """
-        from captum_heta.comparison.view import alone_note, outputs_note, question
+        from captum_heta.comparison.view import alone_note, outputs_note, part_note, question
         from captum_heta.visualization import plot_text
 
-        rows = {
-            f"{name} ({', '.join([f'{self.seconds[name]:.2f} s', *alone_note(self, name)])})": self.spread(row)
-            for name, row in zip(self.names, self.matrix("shares" if shares else "none").tolist(), strict=True)
-        }
+        rows = {}
+        for name, row in zip(self.names, self.matrix("shares" if shares else "none").tolist(), strict=True):
+            said = [f"{self.seconds[name]:.2f} s", *part_note(self, name), *alone_note(self, name)]
+            rows[f"{name} ({', '.join(said)})"] = self.spread(row)
         kwargs.setdefault("title", "\n".join([question(self), *outputs_note(self)]))
         return plot_text(rows, self.prompt, self.spans, **kwargs)
 

@@ -21,6 +21,8 @@ from captum_heta.attr._captum import NullProgress, progress
 from captum_heta.comparison.contrast import OPTION, both_outputs, check_options, explains_contrast, without_contrast
 from captum_heta.comparison.interruption import ComparisonInterrupt
 from captum_heta.comparison.models import language_models, tightest, undisturbed
+from captum_heta.comparison.refinement import OPTION as REFINE
+from captum_heta.comparison.refinement import check_refine, takes_refine
 from captum_heta.comparison.result import Comparison, Failure
 from captum_heta.inputs import LocatedInput, TextInput
 from captum_heta.inputs.target import chosen_outputs
@@ -41,6 +43,7 @@ def compare(
     target: str | Tensor | None = None,
     *,
     contrast: str | Tensor | None = None,
+    refine: float | None = None,
     model: Any = None,
     gen_args: dict[str, Any] | None = None,
     options: Mapping[str, Mapping[str, Any]] | None = None,
@@ -63,17 +66,24 @@ def compare(
         contrast: what the target is compared with, as text or as many token ids: methods that have the option explain
             log P(target) - log P(contrast), why the one and not the other, and the others the target alone, which is
             told beside them. Two texts are compared up to the first token in which they differ, by all methods.
+        refine: coarse to fine, as in `LLMTokenAttribution.attribute`: methods of this package that explain tokens look
+            at larger parts of the prompt first, and then at what is in its end and in those that hold this share of
+            their score, in (0, 1]. Captum's methods, functions, and methods with features of their own (the sentences
+            of ContextCite, a ``feature_mask`` among the options) run in full, which is told beside them. None looks at
+            each feature.
         model: the model of methods that are named, a causal language model of transformers.
         gen_args: arguments of ``model.generate``; only without ``target``. None generates greedily, as Captum does,
             up to the end of the models' positions.
-        options: by the name of a method, arguments of its ``attribute``, such as ``{"ig": {"n_steps": 20}}``. Captum's
-            perturbation methods get ``use_cached_outputs=False``, without which Captum 0.9 is wrong on transformers 5.
+        options: by the name of a method, arguments of its ``attribute``, such as ``{"ig": {"n_steps": 20}}``; a
+            ``refine`` among them stands for the one of all. Captum's perturbation methods get
+            ``use_cached_outputs=False``, without which Captum 0.9 is wrong on transformers 5.
         show_progress: show a progress bar of the methods.
 
     Raises:
         TypeError: for something that is no attribution method, and an input of another kind.
         ValueError: if there are no methods, options for none of them, nothing to explain, a contrast that no method
-            explains or that is no other output, or prompt and target are longer than a method's model can read.
+            explains or that is no other output, a ``refine`` outside (0, 1] or that no method does anything with, or
+            prompt and target are longer than a method's model can read.
         ComparisonInterrupt: a KeyboardInterrupt, after one during the methods.
 
     Example::
@@ -94,6 +104,7 @@ def compare(
         raise TypeError(f"inp must be text, a TextTokenInput or a TextTemplateInput, got {type(inp).__name__}.")
     wrapped = {name: _wrapped(name, method, tokenizer) for name, method in methods.items()}
     check_options(wrapped, options)
+    check_refine(refine, wrapped, options)
     if contrast is not None and not any(map(explains_contrast, wrapped.values())):
         raise without_contrast(wrapped)
     # before anything that takes longer the longer the text is
@@ -114,13 +125,15 @@ def compare(
         prompt.labels,
         tokenizer.decode(outputs),
         groups=prompt.groups,
-        provenance=_provenance(models, options),
+        provenance=_provenance(models, options) | ({} if refine is None else {REFINE: refine}),
         contrast=None if others is None else tokenizer.decode(others),
     )
     given = {name: dict(options.get(name, {})) for name in wrapped}
     for name, method in wrapped.items():
         if others is not None and explains_contrast(method):
             given[name][OPTION] = others
+        if refine is not None and takes_refine(method, given[name]):
+            given[name].setdefault(REFINE, refine)
     try:
         _run(found, wrapped, prompt, outputs, given, show_progress)
     except KeyboardInterrupt as stop:

@@ -7,21 +7,24 @@ from rich.table import Table
 from rich.text import Text
 
 from captum_heta.comparison.result import Comparison
-from captum_heta.comparison.view import method_note, outputs_note, question
+from captum_heta.comparison.view import how_refined, method_note, outputs_note, question
 from captum_heta.visualization.signs import visible
 from captum_heta.visualization.terminal import has_colours, scored_text
 
 
-def show_comparison(comparison: Comparison, console: Console, warnings: Sequence[str] = ()) -> None:
+def show_comparison(
+    comparison: Comparison, console: Console, warnings: Sequence[str] = (), notes: Sequence[str] = ()
+) -> None:
     """Each method's time and shaded prompt, what failed, and the rank correlations; scores where nothing is shaded.
 
     Args:
         comparison: what was found.
         console: where.
         warnings: what methods warned of.
+        notes: what else is said of it.
     """
     console.print(question(comparison), markup=False)
-    for note in outputs_note(comparison):
+    for note in [*outputs_note(comparison), *how_refined(comparison), *notes]:
         console.print(note, markup=False, style="dim")
     for warning in warnings:
         console.print(visible(warning), markup=False, style="yellow")

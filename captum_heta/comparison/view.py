@@ -4,7 +4,15 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from captum_heta.attr.result_view import HOW_TO_READ, probability, tips_of, why
+from captum_heta.attr.result_view import (
+    HOW_REFINED,
+    HOW_TO_READ,
+    is_refined,
+    probability,
+    refined_note,
+    tips_of,
+    why,
+)
 from captum_heta.comparison.result import Comparison
 from captum_heta.inputs.parts import summed
 from captum_heta.provenance import in_words
@@ -33,6 +41,7 @@ def view_of(comparison: Comparison, shares: bool = False) -> View:
     for name, failure in comparison.failures.items():
         sections.append(Section(name, f"{comparison.seconds[name]:.2f} s", failure=str(failure)))
     notes = [f"{len(comparison.input_tokens)} features. {HOW_TO_READ}", *outputs_note(comparison)]
+    notes += how_refined(comparison)
     pairs = _agreement(comparison) if len(names) == 2 else []
     summary = [f"{title}: {values[0, 1].item():{form}}" for title, values, form in pairs]
     tables = [*_shares(comparison), *(_tables(comparison) if len(names) > 2 else [])]
@@ -61,8 +70,19 @@ def alone_note(comparison: Comparison, name: str) -> list[str]:
     return ["explains the target alone"] if alone else []
 
 
+def how_refined(comparison: Comparison) -> list[str]:
+    """What coarse to fine is, where a method did so."""
+    return [HOW_REFINED] if any(map(is_refined, comparison.results.values())) else []
+
+
+def part_note(comparison: Comparison, name: str) -> list[str]:
+    """How much of the prompt a method looked into, where one of them did so coarse to fine."""
+    said = refined_note(comparison.results[name])
+    return said or (["in full"] if how_refined(comparison) else [])
+
+
 def method_note(comparison: Comparison, name: str, row: Sequence[float]) -> str:
-    """The time, the score of the full colour, the scores of features that are no text of the prompt, and `alone_note`.
+    """The time, the score of the full colour, features that are no text of the prompt, `part_note` and `alone_note`.
 
     Args:
         comparison: with a result of ``name``.
@@ -74,7 +94,7 @@ def method_note(comparison: Comparison, name: str, row: Sequence[float]) -> str:
     for feature, places, score in zip(comparison.input_tokens, comparison.places, row, strict=True):
         if not any(start < end for start, end in places):  # a special token, or a template's value that is empty
             said.append(f"not in the text: {feature!r} {score:.3g}")
-    return ", ".join([*said, *alone_note(comparison, name)])
+    return ", ".join([*said, *part_note(comparison, name), *alone_note(comparison, name)])
 
 
 def _agreement(comparison: Comparison) -> list[tuple[str, Tensor, str]]:

@@ -1,5 +1,6 @@
 """The page, as a person uses it in Chromium."""
 
+import re
 import shutil
 import threading
 from types import SimpleNamespace
@@ -114,9 +115,10 @@ def test_explains_compares_and_hands_out_files(opened, tmp_path):
     )
     assert len(titles) > 15
     for title in titles:
-        assert [line.rsplit(" ", 1)[0] for line in title.split("\n")] == [
-            "score", "contribution flow", "curvature", "target information"
-        ]  # fmt: skip
+        score, flow, curvature, information = title.split("\n")
+        assert [line.rsplit(" ", 1)[0] for line in (score, flow)] == ["score", "contribution flow"]
+        assert re.fullmatch(r"curvature [\d.e+-]+( \u00b1 [\d.e+-]+)?", curvature)
+        assert re.fullmatch(r"target information ([\d.e+-]+|not looked at: it cannot matter)", information)
     # another target, and another method beside it
     tab.click("#token label >> nth=1")
     tab.wait_for_function("() => !document.querySelector('#results h2').textContent.includes('Oslo')")

@@ -9,7 +9,7 @@ import torch
 from typer.testing import CliRunner
 
 from captum_heta import HETA, LLMTokenAttribution, LLMTokenAttributionResult, TargetedHETA, TextInput
-from captum_heta.attr import heta as heta_module
+from captum_heta.attr import sequence_terms
 from captum_heta.cli import app
 from captum_heta.cli.messages import once, warnings_to
 
@@ -33,7 +33,14 @@ def headings(text):
 
 
 def modes(text):
-    return re.findall(r"^21 tokens, curvature (\w+), \d+\.\d\d s$", text, flags=re.MULTILINE)
+    return [mode for mode, *_ in efforts(text)]
+
+
+def efforts(text):
+    """Mode, gradients or products, masked passes and those that were skipped of each method."""
+    made = r"21 tokens, curvature (\w+) \((\d+) (?:gradient|product)s?\)"
+    passes = r"(\d+) masked passes(?: \((\d+) skipped\))?"
+    return re.findall(rf"{made}, {passes}, [\d.]+ s", " ".join(text.split()))
 
 
 def page_of(tmp_path, *arguments):
@@ -46,6 +53,9 @@ def test_ours_comes_first_and_the_papers_below():
     text = shown()
     assert headings(text) == [("Targeted HETA", "ours"), ("HETA", "the paper's")]
     assert modes(text) == ["fisher", "fisher"]  # so that the second costs no more than the first
+    (_, _, passes, skipped), (_, _, all_passes, none) = efforts(text)
+    assert int(passes) + int(skipped or 0) == int(all_passes) == 21  # a product may need fewer
+    assert none == ""
     ours, papers = text.split("\nHETA  the paper's, Eq. 5: semantic flow * (0.5 curvature + 0.5 information)\n")
     assert "contribution" in ours
     assert "Highest scores" in ours
@@ -60,7 +70,7 @@ def test_ours_comes_first_and_the_papers_below():
 )
 def test_one_of_them_by_itself_runs_alone(method, title, mode, term, demo, tmp_path, monkeypatch):
     other = {"targeted": "semantic_flow", "heta": "contribution_flow"}[method]
-    monkeypatch.setattr(heta_module, other, lambda *_: pytest.fail(f"{other} is computed"))
+    monkeypatch.setattr(sequence_terms, other, lambda *_: pytest.fail(f"{other} is computed"))
     file = tmp_path / "a.json"
     text = shown("--method", method, "--json", str(file))
     assert [name for name, _ in headings(text)] == [title]
@@ -84,9 +94,12 @@ def test_json_has_the_first_and_a_page_both(tmp_path):
     heads = re.findall(r"<h2>(.*?) <small>(.*?)</small>", page)
     assert [name for name, _ in heads] == ["Targeted HETA", "HETA"]
     assert [note.split(":")[0] for _, note in heads] == ["ours", "the paper's, Eq. 5"]
-    assert all(re.search(r"; largest [\d.]+; 21 tokens, curvature fisher, \d\.\d\d s$", note) for _, note in heads)
-    tips = [re.sub(r" [\d.e+-]+(?=\n|$)", "", tip) for tip in re.findall(r'title="(score[^"]*)"', page)]
-    assert set(tips[:21]) == {"score\ncontribution flow\ncurvature\ntarget information"}
+    assert all(re.search(r"; largest [\d.]+; 21 tokens, curvature fisher \(.* s$", note) for _, note in heads)
+    number = r" [\d.e+-]+( \u00b1 [\d.e+-]+)?(?=\n|$)"
+    tips = [re.sub(number, "", tip) for tip in re.findall(r'title="(score[^"]*)"', page)]
+    missing = "score\ncontribution flow\ncurvature\ntarget information not looked at: it cannot matter"
+    assert set(tips[:21]) <= {"score\ncontribution flow\ncurvature\ntarget information", missing}
+    assert tips[:21].count(missing) == found.provenance["skipped"]
     assert set(tips[21:]) == {"score\nsemantic flow\ncurvature\ninformation"}
     assert "HETA flow: attention; HETA information: kl; HETA fusion: sum; HETA seconds:" in page
 
@@ -128,7 +141,7 @@ class TestWarnings:
 
     @pytest.fixture(autouse=True)
     def _sink(self, monkeypatch):
-        monkeypatch.setattr(heta_module, "warn_of_sink", lambda *_: warnings.warn(self.SINK, stacklevel=2))
+        monkeypatch.setattr(sequence_terms, "warn_of_sink", lambda *_: warnings.warn(self.SINK, stacklevel=2))
 
     def test_are_sentences_below_their_method(self):
         result = run(PROMPT)
@@ -160,7 +173,7 @@ def test_a_second_method_that_fails_takes_nothing_from_the_first(monkeypatch, tm
     def fail(*_):
         raise RuntimeError("<b>no</b> attention\x1b")
 
-    monkeypatch.setattr(heta_module, "semantic_flow", fail)
+    monkeypatch.setattr(sequence_terms, "semantic_flow", fail)
     text = shown()
     assert headings(text) == [("Targeted HETA", "ours"), ("HETA", "the paper's")]
     assert text.rstrip().endswith("RuntimeError: <b>no</b> attention␛")
@@ -175,7 +188,7 @@ def test_an_interruption_of_the_second_method_keeps_the_first(monkeypatch, tmp_p
     def stop(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(heta_module, "semantic_flow", stop)
+    monkeypatch.setattr(sequence_terms, "semantic_flow", stop)
     file = tmp_path / "a.json"
     result = run(PROMPT, "--json", str(file))
     assert result.exit_code == 130

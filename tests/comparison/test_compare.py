@@ -179,7 +179,11 @@ def test_saved_and_loaded(found, tmp_path):
     torch.testing.assert_close(loaded.matrix("none"), found.matrix("none"))
     torch.testing.assert_close(loaded.results["HETA"].token_attr, found.results["HETA"].token_attr)
     torch.testing.assert_close(loaded.results["HETA"].terms.curvature, found.results["HETA"].terms.curvature)
+    errors = [comparison.results["HETA"].curvature_errors for comparison in (loaded, found)]
+    torch.testing.assert_close(*errors)
     assert loaded.to_html() == found.to_html()
+    # the error of a term is beside it
+    assert f" \u00b1 {errors[0][0, 0]:.2g}\n" in found.to_html()
     loaded.save(tmp_path / "again.json")
     assert (tmp_path / "again.json").read_text() == file.read_text()
 

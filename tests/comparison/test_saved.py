@@ -177,12 +177,25 @@ def test_numbers_that_are_not_finite_are_not_written(field, tmp_path):
     (tmp_path / "a.json").write_text(json.dumps(SAVED))
     found = Comparison.load(tmp_path / "a.json")
     values = getattr(found.results["A"], field)
-    (values.curvature if field == "terms" else values).flatten()[1:2].fill_(float("nan"))
+    # of a term NaN says that it was not looked at
+    wrong = float("inf" if field == "terms" else "nan")
+    (values.curvature if field == "terms" else values).flatten()[1:2].fill_(wrong)
     file = tmp_path / "b.json"
     file.write_text("of before")
     with pytest.raises(ValueError, match="'A' has numbers that are not finite, which JSON does not have"):
         found.save(file)
     assert file.read_text() == "of before"
+
+
+def test_what_was_not_looked_at_comes_back(tmp_path):
+    (tmp_path / "a.json").write_text(json.dumps(SAVED))
+    found = Comparison.load(tmp_path / "a.json")
+    found.results["A"].terms.information[0, 1] = float("nan")
+    found.save(tmp_path / "b.json")
+    entry = json.loads((tmp_path / "b.json").read_text())["results"]["A"]
+    assert entry["terms"]["information"] == [[1, None], [3, 4]]
+    information = Comparison.load(tmp_path / "b.json").results["A"].terms.information
+    assert information.isnan().tolist() == [[False, True], [False, False]]
 
 
 def test_half_a_character_comes_back(tmp_path, made):
