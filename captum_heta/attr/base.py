@@ -11,7 +11,7 @@ from captum.attr import Attribution
 from torch import Tensor
 
 from captum_heta.attr._captum import NullProgress, progress
-from captum_heta.attr.refinement import refined
+from captum_heta.attr.refinement import in_parts, refined
 from captum_heta.attr.signature import add_attribute, check_names
 from captum_heta.attr.task import OutputAttributions, Scorer, Task
 from captum_heta.checks import check_count, check_part
@@ -115,8 +115,8 @@ class TokenAttribution(Attribution, ABC, Generic[OptionsT]):
             num_trials: over how many fresh draws a method that draws is averaged; others give the same in each.
             per_token: whether to attribute each output by itself or all of them at once.
             parts: (F,) integers, features of one part have the same: parts are looked at first, each as one feature,
-                and then the features of those that hold ``refine`` of the score, and of the prompt's end; features of the
-                other parts have the score of their part together. None looks at each feature.
+                and then the features of those that hold ``refine`` of the score, and of the prompt's end; those of the
+                other parts have equal parts of their part's score, or of HETA's terms. None looks at each feature.
             refine: that share, in (0, 1]; only with ``parts``.
             show_progress: show Captum's progress bar.
             **options: those of ``attribute``.
@@ -213,10 +213,10 @@ class TokenAttribution(Attribution, ABC, Generic[OptionsT]):
     def _scorer(self, task: Task, options: OptionsT) -> Scorer:
         """`_scores` for any features of a task; a method may share between calls what serves all of them."""
 
-        def equal(features: Features) -> OutputAttributions:
-            return OutputAttributions(torch.ones(1, len(features), device=self._lm.device), torch.empty(0))
+        def in_equal_parts(found: OutputAttributions, features: Features, owners: Tensor) -> OutputAttributions:
+            return found._replace(scores=in_parts(found.scores, owners))
 
-        return Scorer(lambda features: self._scores(replace(task, features=features), options), equal)
+        return Scorer(lambda features: self._scores(replace(task, features=features), options), in_equal_parts)
 
     def steps(self, task: Task, options: OptionsT) -> int:
         """How many steps a progress bar has for a task; a method that says more than one reports them."""

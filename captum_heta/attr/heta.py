@@ -10,6 +10,7 @@ from torch import Tensor
 
 from captum_heta.attr.base import OutputAttributions, Task, TokenAttribution
 from captum_heta.attr.heta_terms import HETATerms, TargetedTerms, fused
+from captum_heta.attr.refinement import in_parts
 from captum_heta.attr.sequence_terms import SequenceTerms, joined
 from captum_heta.attr.sequences import Tested, contrast_of_row, sequences
 from captum_heta.attr.task import Scorer
@@ -116,15 +117,19 @@ class HETA(TokenAttribution[HETAOptions]):
             log_probs = torch.cat([part.log_probs for part in parts])
             return OutputAttributions(scores, log_probs, found.terms, found.about | chosen, found.errors)
 
-        def known(features: Features) -> OutputAttributions:
-            found = joined([part.cheaply(features) for part in parts])
-            gate, curvature, _ = found.terms
-            weights = gate * curvature.sqrt() if options.fusion == "product" else gate
-            return OutputAttributions(
-                weights.where(~weights.isnan(), gate), torch.empty(0), found.terms, {}, found.errors
-            )
+        def spread(found: OutputAttributions, features: Features, owners: Tensor) -> OutputAttributions:
+            """Of a group each feature has its own gate and curvature, as these cost no pass, and an equal part else."""
+            own = joined([part.cheaply(features) for part in parts])
+            gate, curvature, _ = own.terms
+            alone = torch.bincount(owners)[owners] == 1
+            unknown = alone | curvature.isnan()
+            curved = in_parts(found.terms[1], owners).where(unknown, curvature)
+            terms = type(found.terms)(gate, curved, in_parts(found.terms[2], owners))
+            assert found.errors is not None
+            errors = in_parts(found.errors, owners).where(unknown, own.errors)
+            return found._replace(scores=fused(terms, options), terms=terms, errors=errors)
 
-        return Scorer(scored, known)
+        return Scorer(scored, spread)
 
     def _warn_unsupported(self, task: Task, options: HETAOptions, scores: Tensor) -> None:
         """Tell of outputs that nothing in the prompt supports; one that is compared with itself is none."""

@@ -92,8 +92,8 @@ class LLMTokenAttribution(LLMAttribution):
             refine: coarse to fine, for long prompts: the documents, messages, paragraphs or sentences of the prompt are
                 looked at first, and then the features of those that hold this share of the score, such as 0.9, and of
                 the prompt's end; features
-                of the others have the scores of these together (HETA: in proportion to its cheaper terms; other
-                methods: in equal parts). None looks at each feature.
+                of the others have equal parts of their scores, or of HETA their own gate and curvature and an equal
+                part of the information. None looks at each feature.
             **kwargs: the method's options. For a method with ``contrast``, it is text or as many token ids as the
                 target; two texts are compared up to the first token in which they differ. Also ``feature_mask``,
                 integers (n_features,) or (1, n_features): features with the same number are attributed as one, and

@@ -12,8 +12,7 @@ _END = 32
 def refined(scorer: Scorer, features: Features, parts: Tensor, share: float) -> OutputAttributions:
     """Scores of features, of which only those of the parts that hold ``share`` of the whole score are looked at alone.
 
-    Features of a part that stays whole have its score together: in the proportions that the scorer knows of them
-    without looking at each, or in equal parts. Sums over features stay what they are. The end of the prompt, where its
+    Features of a part that stays whole have of it what the scorer makes of that. The end of the prompt, where its
     question and the cue for the answer are, is always looked into: masked passes there are the shortest.
 
     Args:
@@ -29,16 +28,12 @@ def refined(scorer: Scorer, features: Features, parts: Tensor, share: float) -> 
     mixed = owners.unique(return_inverse=True)[1]
     fine = scorer.score(features.merged(mixed)) if chosen.any() else coarse
     about = dict(fine.about) | {"refined": f"{int(chosen.sum())} of {len(chosen)} parts"}
-    alone = (torch.bincount(mixed)[mixed] == 1).to(fine.scores.device)
-    mixed = mixed.to(fine.scores.device)
-    known = scorer.cheaply(features)
-    spread = fine._replace(scores=fine.scores[..., mixed] * _proportions(known.scores, mixed), about=about)
-    if fine.terms is not None and known.terms is not None:
-        pairs = zip(fine.terms, known.terms, strict=True)
-        spread = spread._replace(terms=type(fine.terms)(*(one[..., mixed].where(alone, own) for one, own in pairs)))
-    if fine.errors is not None and known.errors is not None:
-        spread = spread._replace(errors=fine.errors[..., mixed].where(alone, known.errors))
-    return spread
+    return scorer.spread(fine, features, mixed.to(fine.scores.device))._replace(about=about)
+
+
+def in_parts(values: Tensor, owners: Tensor) -> Tensor:
+    """Values (..., C) of groups, in equal parts for their features, (..., F); owners (F,) say which group is whose."""
+    return values[..., owners] / torch.bincount(owners)[owners]
 
 
 def _at_the_end(parts: Features) -> Tensor:
@@ -59,16 +54,3 @@ def _holding(scores: Tensor, share: float) -> Tensor:
     # up to rounding, or a part of nothing would be looked into to reach 1
     chosen[order] = (before < share * held.sum() * (1 - 1e-9)) & (held[order] > 0)
     return chosen
-
-
-def _proportions(weights: Tensor, owners: Tensor) -> Tensor:
-    """Weights (K, F) over their sums in each group, which owners (F,) say; equal ones where a group has none."""
-    weights = weights.double()
-    count = int(owners.max()) + 1 if len(owners) else 0
-
-    def over_groups(values: Tensor) -> Tensor:
-        return values.new_zeros(*values.shape[:-1], count).index_add(-1, owners, values)[..., owners]
-
-    sums = over_groups(weights)
-    equal = 1 / over_groups(torch.ones_like(weights))
-    return torch.where(sums > 0, weights / sums.where(sums > 0, 1), equal).float()

@@ -117,13 +117,12 @@ def tips_of(result: LLMAttributionResult, scores: Sequence[float]) -> list[str]:
     lines = [[f"score {score:.4g}"] for score in scores]
     terms: Any = getattr(result, "terms", None)
     errors: Any = getattr(result, "curvature_errors", None)
-    missing = "not looked at by itself" if is_refined(result) else "not looked at: it cannot matter"
     for name, values in terms._asdict().items() if terms is not None else ():
         term = f"{'mean ' if len(values) > 1 else ''}{name.replace('_', ' ')}"
         for i, (line, value) in enumerate(zip(lines, values.float().mean(0).tolist(), strict=True)):
             # of a mean over outputs, whose draws are the same
             error = f" ± {errors[:, i].mean().item():.2g}" if name == "curvature" and errors is not None else ""
-            line.append(f"{term} {value:.4g}{error}" if value == value else f"{term} {missing}")
+            line.append(f"{term} {value:.4g}{error}" if value == value else f"{term} not looked at: it cannot matter")
     return ["\n".join(line) for line in lines]
 
 

@@ -61,9 +61,9 @@ class Scorer:
 
     Attributes:
         score: the attributions of some features.
-        cheaply: what is known of features without looking at each: weights (K, F) as ``scores``, in whose proportions
-            the score of a group of them may be shared out, and terms and errors with NaN for what is not known.
+        spread: those of groups of features as those of the features themselves: given the attributions, the features,
+            and (F,) the group of each.
     """
 
     score: Callable[[Features], OutputAttributions]
-    cheaply: Callable[[Features], OutputAttributions]
+    spread: Callable[[OutputAttributions, Features, Tensor], OutputAttributions]

@@ -86,12 +86,6 @@ def test_without_it_nothing_is_said_of_it(model, tokenizer, tmp_path):
         assert "in full" not in text
 
 
-def test_what_is_not_looked_at_by_itself_is_told_as_such(found):
-    html = found.to_html()
-    assert "target information not looked at by itself" in html
-    assert "it cannot matter" not in html
-
-
 def test_of_one_method_it_is_an_option(model, tokenizer):
     def shares(**chosen):
         found = compare(["targeted", "normxlogit"], tokenizer, PROMPT, "Oslo", model=model, **chosen)
