@@ -36,8 +36,9 @@ _PARTS: dict[str, tuple[str, tuple[int, ...]]] = {
 
 GRAMMAR = (
     f"a method ({', '.join([*METHODS, RANDOM])}); {' or '.join(_HETAS)} with : and a curvature mode "
-    f"({', '.join(CURVATURE_MODES[1:])}) or options of theirs such as flow=contribution or refine=0.9, joined by +; and "
-    f"after any of these a part of it, /beta=B (gamma is 1 - B) or one of {', '.join(f'/{name}' for name in _PARTS)}"
+    f"({', '.join(CURVATURE_MODES[1:])}) or options of theirs such as flow=contribution or refine=0.9, joined by +; "
+    "and after any of these a part of it, /beta=B (gamma is 1 - B) or one of "
+    f"{', '.join(f'/{name}' for name in _PARTS)}"
 )
 
 

@@ -106,7 +106,7 @@ def test_each_overlapping_window_counts_the_same(trace, monkeypatch):
         found = torch.full((len(groups),), next(seen), dtype=torch.float64)
         return found, found
 
-    monkeypatch.setattr("captum_heta.terms.curvature.term._Estimate._norms", norms)
+    monkeypatch.setattr("captum_heta.terms.curvature.estimate.Estimate._norms", norms)
     found = estimate(trace, "low_rank", window=3, overlap=0.5, tolerance=0)
     # windows of features (0, 1), (1, 2), (2, 3)
     assert found.tolist() == [[2.0, 3.0, 6.5, 9.0]] * 2
