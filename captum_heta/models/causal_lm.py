@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from captum_heta.models.attention_check import AttentionFindings
 from captum_heta.models.calls import replaced_input
 from captum_heta.models.families import OUTPUT_PROJECTIONS, VALUE_PROJECTIONS, attention_candidates, decoder_layers
-from captum_heta.models.head import Cut, cut_before
+from captum_heta.models.head import Cut, cut_after
 from captum_heta.models.language_model import LanguageModel
 from captum_heta.models.memory import graph_fits, layer_rows, query_rows
 from captum_heta.models.stages import Stage, split
@@ -93,8 +93,8 @@ class CausalLM(LanguageModel):
             yield True
 
     def cut_at_head(self) -> AbstractContextManager[Cut]:
-        """Within this context predictions are made from states that do not know what they were computed from."""
-        return cut_before(self.head)
+        """Within this context predictions are made from logits that do not know what they were computed from."""
+        return cut_after(self.head)
 
     @property
     def _layers(self) -> nn.ModuleList | None:

@@ -1,4 +1,4 @@
-"""A prediction cut in two where the state enters the head."""
+"""A prediction cut in two at the head."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,43 +7,49 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from captum_heta.models.calls import Call, before
+from captum_heta.models.calls import Call, answered, before
 
 
 @dataclass
 class Cut:
-    """What entered the head, once for each of its calls.
+    """What entered the head and what came out of it, once for each of its calls.
 
     Attributes:
-        states: as they were computed.
-        leaves: what the head was given in their place: the same numbers, without what they were computed from.
+        states: (..., d), what entered.
+        leaves: (..., V), what is read in the place of what came out: the same numbers, without what they were computed
+            from.
+        weight: (V, d), what the head multiplies by; None where the head is not one that can be cut off.
     """
 
     states: list[Tensor] = field(default_factory=list)
     leaves: list[Tensor] = field(default_factory=list)
+    weight: Tensor | None = None
 
-    def pair(self) -> tuple[Tensor, Tensor] | None:
-        """The state and its leaf; None if the head was not called, or several times."""
-        return (self.states[0], self.leaves[0]) if len(self.states) == 1 else None
+    def only(self) -> tuple[Tensor, Tensor, Tensor] | None:
+        """The state, the leaf and the weight; None if the head was not called, or several times."""
+        if self.weight is None or len(self.states) != 1:
+            return None
+        return self.states[0], self.leaves[0], self.weight
 
 
 @contextmanager
-def cut_before(head: nn.Module | None) -> Iterator[Cut]:
-    """Within this context what a head makes of its states does not know what these were computed from."""
+def cut_after(head: nn.Module | None) -> Iterator[Cut]:
+    """Within this context what is made of a head's output does not know what that was computed from."""
     cut = Cut()
-    if not _has_derivatives(head):
+    if not _is_plain(head):
         yield cut
         return
+    assert isinstance(head, nn.Linear)
+    cut.weight = head.weight.detach()
 
-    def give_leaf(arguments: tuple[Any, ...], named: dict[str, Any]) -> Any:
-        if not arguments or not isinstance(arguments[0], Tensor):
+    def give_leaf(arguments: tuple[Any, ...], output: Any) -> Any:
+        if not arguments:
             return None
         cut.states.append(arguments[0])
-        cut.leaves.append(arguments[0].detach().requires_grad_())
-        return Call((cut.leaves[-1], *arguments[1:]), named)
+        cut.leaves.append(output.detach().requires_grad_())
+        return cut.leaves[-1]
 
-    assert head is not None
-    with before(head, give_leaf):
+    with answered(head, give_leaf):
         yield cut
 
 
@@ -62,6 +68,13 @@ def contiguous_before(head: nn.Module) -> Any:
     return before(head, give_whole)
 
 
-def _has_derivatives(head: nn.Module | None) -> bool:
-    """Whether derivatives of a head can be differentiated; kernels of quantized ones are written for inference."""
-    return type(head) is nn.Linear and type(head.weight) is nn.Parameter
+def _is_plain(head: nn.Module | None) -> bool:
+    """Whether a head multiplies by its weight and no more; quantized ones, adapters and hooks do something else."""
+    return (
+        type(head) is nn.Linear
+        and type(head.weight) is nn.Parameter
+        and not head.weight.is_meta  # of accelerate, which brings it in for a call
+        and not hasattr(head, "parametrizations")
+        and not head._forward_hooks
+        and not head._forward_pre_hooks
+    )

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from captum_heta.models import CausalLM
-from captum_heta.models.head import contiguous_before, cut_before
+from captum_heta.models.head import contiguous_before, cut_after
 from captum_heta.testing.architectures import tiny_model
 
 
@@ -15,12 +15,12 @@ def test_a_cut_head_predicts_the_same_and_does_not_know_from_what(name):
         whole = lm.log_probs(x[None])
         with lm.cut_at_head() as cut:
             found = lm.log_probs(x[None])
-        state, leaf = cut.pair()
+        state, leaf, weight = cut.only()
         assert torch.equal(found, whole)
         assert torch.autograd.grad(found[0, 0, 3], x, retain_graph=True, allow_unused=True) == (None,)
         # the chain rule puts both parts together again
         (above,) = torch.autograd.grad(found[0, 0, 3], leaf)
-        (through,) = torch.autograd.grad(state, x, above)
+        (through,) = torch.autograd.grad(state, x, above @ weight)
         torch.testing.assert_close(through, torch.autograd.grad(whole[0, 0, 3], x)[0])
     assert not model.get_output_embeddings()._forward_pre_hooks
 
@@ -30,19 +30,19 @@ def test_heads_whose_derivatives_are_not_known_are_not_cut():
         pass
 
     for head in (Quantized(3, 4), None):
-        with cut_before(head) as cut:
+        with cut_after(head) as cut:
             if head is not None:
                 head(torch.ones(1, 3))
-        assert cut.pair() is None
+        assert cut.only() is None
         assert cut.states == []
 
 
 def test_a_head_that_is_called_twice_is_told():
     head = torch.nn.Linear(3, 4)
-    with cut_before(head) as cut:
+    with cut_after(head) as cut:
         head(torch.ones(1, 3))
         head(torch.ones(1, 3))
-    assert cut.pair() is None
+    assert cut.only() is None
     assert len(cut.states) == 2
 
 

@@ -182,30 +182,33 @@ class Estimate:
         # drawing t has, and a lower variance: a model that is sure would draw the same t, whose s_t is about 0, again
         # and again.
         chain, last, batch = self._chain(function, function.point())
-        state, leaf, log_probs = self._at_head(chain.top, last)
+        state, fisher = self._at_head(chain.top, last, generator, batch)
         most = self.options.products("fisher")
-        fisher = OutputFisher(log_probs, leaf, most, generator, batch)
         chosen = fisher.chosen(most, self.options.coverage, self.options.remainder)
         transposed = jacobian_transposed(state, chain.top)
         rows = chosen.vectors.to(state.device, state.dtype)
         factors = torch.cat(batch.run(rows, lambda some: chain.pulled_back(transposed(some))))
         return Factors(function.tokens, factors, chosen.weights.to(factors.device), len(rows), chosen.omitted)
 
-    def _at_head(self, top: Tensor, last: Stage) -> tuple[Tensor, Tensor, Tensor]:
-        """The state that enters the head, a leaf with its numbers, and the log-probabilities as a function of that.
+    def _at_head(
+        self, top: Tensor, last: Stage, generator: torch.Generator, batch: Batch
+    ) -> tuple[Tensor, OutputFisher]:
+        """The state that enters the head, and its Fisher matrix.
 
-        Where the head is not one that can be cut off, the log-probabilities are the state themselves: the matrix is the
-        same, and its eigenvectors say less.
+        Where the head is not one that can be cut off, the log-probabilities are the state themselves: the matrix of the
+        embeddings is the same, and the eigenvectors say less.
         """
+        most = self.options.products("fisher")
         with self.trace.lm.cut_at_head() as cut:
             log_probs = last(top)
-        pair = cut.pair()
-        if pair is not None:
-            return *pair, log_probs
+        found = cut.only()
+        if found is not None:
+            state, logits, weight = found
+            return state, OutputFisher(log_probs, logits, weight, most, generator, batch)
         if cut.states:  # several calls, all of them cut
             log_probs = last(top)
-        leaf = log_probs.detach().requires_grad_()
-        return log_probs, leaf, leaf.log_softmax(-1)
+        logits = log_probs.detach().requires_grad_()
+        return log_probs, OutputFisher(logits.log_softmax(-1), logits, None, most, generator, batch)
 
     def _choices(self, function: Varying, groups: Sequence[Sequence[int]], generator: torch.Generator) -> Factors:
         # Between two tokens the model chooses with P(a | a or b) = sigmoid(u), u = log P(a) - log P(b). The Fisher

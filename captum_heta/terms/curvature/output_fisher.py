@@ -44,21 +44,34 @@ class OutputFisher:
     A^T (1 - Q Q^T) A for orthonormal Q, and A^T (1 - Q Q^T) e with random signs e has it as its second moment.
 
     Args:
-        log_probs: (K, V), as a function of ``states``.
-        states: (..., n, d), of whose last K positions each prediction reads its own; no graph leads to them.
+        log_probs: (K, V), as a function of ``logits``.
+        logits: (..., n, V), what the head multiplied, of whose last K positions each prediction reads its own; no graph
+            leads to them.
+        weight: (V, d), by which it multiplied the states (..., n, d); None where the logits are the states.
         rank: how many directions are wanted at most.
         generator: of the first directions and of the signs.
         batch: products at a time.
     """
 
-    def __init__(self, log_probs: Tensor, states: Tensor, rank: int, generator: torch.Generator, batch: Batch) -> None:
+    def __init__(
+        self,
+        log_probs: Tensor,
+        logits: Tensor,
+        weight: Tensor | None,
+        rank: int,
+        generator: torch.Generator,
+        batch: Batch,
+    ) -> None:
         self.outputs = len(log_probs)
-        self.shape, self.dtype, self.width = states.shape, states.dtype, states.shape[-1]
+        self.weight, self.logits = weight, logits.shape
+        self.width = logits.shape[-1] if weight is None else weight.shape[-1]
+        self.shape = torch.Size([*logits.shape[:-1], self.width])
+        self.dtype = logits.dtype
         self.batch, self.generator = batch, generator
-        self.precise = torch.promote_types(states.dtype, torch.float32)
+        self.precise = torch.promote_types(logits.dtype, torch.float32)
         self.rank = min(rank, self.width)
-        self._operator = gauss_newton(log_probs, states)
-        self._transposed = jacobian_transposed(log_probs, states)
+        self._operator = gauss_newton(log_probs, logits)
+        self._transposed = jacobian_transposed(log_probs, logits)
         self._roots = log_probs.detach().div(2).exp()
 
     def chosen(self, rank: int, coverage: float, remainder: int | None) -> Chosen:
@@ -126,22 +139,29 @@ class OutputFisher:
 
     def _times(self, vectors: Tensor) -> Tensor:
         """F of each output times its own vectors, (K, b, d)."""
-        rows = self._at_state(vectors.transpose(0, 1)).to(self.dtype)
-        return self._by_output(torch.cat(self.batch.run(rows, self._operator)))
 
-    def _by_output(self, rows: Tensor) -> Tensor:
-        """(R, *shape) to (K, R, d)."""
-        rows = rows.to(self.precise).reshape(len(rows), -1, self.width).transpose(0, 1)
-        if rows[: -self.outputs].any():
-            raise RuntimeError("The head reads other states for a prediction than that of its position.")
-        return rows[-self.outputs :]
+        def product(rows: Tensor) -> Tensor:
+            forth = rows if self.weight is None else rows.to(self.weight) @ self.weight.T
+            return self._at_state(self._operator(self._placed(forth.to(self.dtype), self.logits)))
 
-    def _at_state(self, vectors: Tensor) -> Tensor:
-        """(R, K, d) to (R, *shape), 0 elsewhere."""
-        positions = self.shape[:-1].numel()
-        rows = vectors.new_zeros(len(vectors), positions, self.width)
+        return torch.cat(self.batch.run(vectors.transpose(0, 1), product)).transpose(0, 1)
+
+    def _at_state(self, changes: Tensor) -> Tensor:
+        """Gradients (R, *logits) at the logits as those at the state of each output, (R, K, d)."""
+        rows = changes.reshape(len(changes), -1, changes.shape[-1])
+        if rows[:, : -self.outputs].any():
+            raise RuntimeError("The head's output is read at other positions than those of the predictions.")
+        rows = rows[:, -self.outputs :]
+        # one product of matrices: a weight for each row would be read as often
+        back = rows if self.weight is None else rows.to(self.weight) @ self.weight
+        return back.to(self.precise)
+
+    def _placed(self, vectors: Tensor, shape: torch.Size) -> Tensor:
+        """(R, K, ...) to (R, *shape), 0 at positions that predict nothing here."""
+        positions = shape[:-1].numel()
+        rows = vectors.new_zeros(len(vectors), positions, shape[-1])
         rows[:, positions - self.outputs :] = vectors
-        return rows.view(-1, *self.shape)
+        return rows.view(-1, *shape)
 
     @cached_property
     def _drawn(self) -> Tensor:
@@ -153,9 +173,9 @@ class OutputFisher:
         signs = torch.randint(2, (count, *self._roots.shape), generator=self.generator, dtype=torch.int8, device="cpu")
 
         def combined(rows: Tensor) -> Tensor:
-            return self._transposed((2 * rows - 1).to(self._roots) * self._roots)
+            return self._at_state(self._transposed((2 * rows - 1).to(self._roots) * self._roots))
 
-        return self._by_output(torch.cat(self.batch.run(signs, combined)))
+        return torch.cat(self.batch.run(signs, combined)).transpose(0, 1)
 
     @cached_property
     def _left(self) -> Tensor:
@@ -174,11 +194,11 @@ class OutputFisher:
         kept[without] = 1
         kept = kept.view(factors.shape[:2])
         rest = drawn[:, :count] - ((drawn[:, :count] @ duals.mT) * kept[:, None]) @ factors
-        return self._at_state(rest.transpose(0, 1))
+        return self._placed(rest.transpose(0, 1), self.shape)
 
     def _of_state(self, vectors: Tensor, places: Tensor) -> Tensor:
         """Vectors (R, d) of the outputs that places (R,) of all factors belong to, as (R, *shape)."""
         owners = places // self._found[0].shape[1]
         rows = vectors.new_zeros(len(vectors), self.outputs, self.width)
         rows[torch.arange(len(vectors), device=rows.device), owners] = vectors
-        return self._at_state(rows)
+        return self._placed(rows, self.shape)

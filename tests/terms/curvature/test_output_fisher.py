@@ -24,8 +24,11 @@ class Head(torch.nn.Module):
         self.weight = torch.randn(V, D, generator=generator, dtype=torch.float64) * scale
         self.bias = torch.randn(V, generator=generator, dtype=torch.float64)
 
+    def of_logits(self, logits):
+        return (3 * torch.tanh((logits + self.bias) / 3) * 1.5).log_softmax(-1)
+
     def forward(self, states):
-        return (3 * torch.tanh((states @ self.weight.T + self.bias) / 3) * 1.5).log_softmax(-1)
+        return self.of_logits(states @ self.weight.T)
 
 
 def fisher_of(head, states):
@@ -35,9 +38,9 @@ def fisher_of(head, states):
 
 
 def output_fisher(head, states, rank, seed=0, batch=7):
-    leaf = states.detach().requires_grad_()
-    log_probs = head(leaf).reshape(-1, V)[-len(states.reshape(-1, D)) :]
-    return OutputFisher(log_probs, leaf, rank, torch.Generator().manual_seed(seed), Batch(batch))
+    leaf = (states @ head.weight.T).detach().requires_grad_()
+    log_probs = head.of_logits(leaf).reshape(-1, V)
+    return OutputFisher(log_probs, leaf, head.weight, rank, torch.Generator().manual_seed(seed), Batch(batch))
 
 
 def matrix_of(chosen):
@@ -100,8 +103,9 @@ def test_random_ones_alone_are_unbiased_too(states):
 def test_each_prediction_has_its_own_matrix_and_its_own_place():
     head = Head()
     states = torch.randn(1, 5, D, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    leaf = states.clone().requires_grad_()
-    outputs = OutputFisher(head(leaf)[0, -3:], leaf, 3 * D, torch.Generator().manual_seed(0), Batch(4))
+    leaf = (states @ head.weight.T).requires_grad_()
+    log_probs = head.of_logits(leaf)[0, -3:]
+    outputs = OutputFisher(log_probs, leaf, head.weight, 3 * D, torch.Generator().manual_seed(0), Batch(4))
     chosen = outputs.chosen(3 * D, 1.0, None)
     assert chosen.vectors.shape[1:] == states.shape
     assert not chosen.vectors[:, :, :2].any()  # positions that predict nothing here
@@ -112,13 +116,12 @@ def test_each_prediction_has_its_own_matrix_and_its_own_place():
     assert whole[2, :, 3].abs().max() < 1e-12
 
 
-def test_a_head_that_reads_other_positions_is_an_error():
+def test_what_reads_other_positions_is_an_error():
     head = Head()
-    leaf = torch.randn(1, 3, D, dtype=torch.float64, requires_grad=True)
-    with pytest.raises(RuntimeError, match="reads other states for a prediction than that of its position"):
-        OutputFisher(head(leaf.cumsum(1))[0, -1:], leaf, 4, torch.Generator().manual_seed(0), Batch(4)).chosen(
-            4, 0.8, None
-        )
+    leaf = torch.randn(1, 3, V, dtype=torch.float64, requires_grad=True)
+    log_probs = head.of_logits(leaf.cumsum(1))[0, -1:]
+    with pytest.raises(RuntimeError, match="read at other positions than those of the predictions"):
+        OutputFisher(log_probs, leaf, head.weight, 4, torch.Generator().manual_seed(0), Batch(4)).chosen(4, 0.8, None)
 
 
 @pytest.mark.parametrize("name", ["gemma2", "gpt2", "bloom", "mixtral"])
@@ -126,7 +129,7 @@ def test_a_head_that_reads_other_positions_is_an_error():
 def test_of_a_model_it_is_the_gauss_newton_matrix(name, cut, monkeypatch):
     """Gemma 2 caps its logits. Where the head cannot be cut off, the log-probabilities stand for the state."""
     if not cut:
-        monkeypatch.setattr("captum_heta.models.head._has_derivatives", lambda head: False)
+        monkeypatch.setattr("captum_heta.models.head._is_plain", lambda head: False)
     model = tiny_model(name).double()
     lm, features = CausalLM(model), Features(((0,), (1, 2), (4,)))
     with lm.lock, lm.restored(), lm.ready():
