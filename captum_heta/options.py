@@ -94,7 +94,7 @@ class CurvatureOptions(DrawOptions):
         tolerance: how exact S is to be. In "exact" and "gauss_newton": draw probes until the standard error of each
             feature's S is at most this part of it, or ``n_samples`` are drawn; None draws them all. In "low_rank": stop
             before ``rank`` when S has settled, that is when the last block of products changed it by at most this part
-            (the sum of the changes over that of S), and hardly its order; None for 0.1, 0 to take them all.
+            (the sum of the changes over that of S), and hardly its order; None for 0.2, 0 to take them all.
         coverage: "fisher" takes eigenvectors until they cover this share of the Fisher matrix's trace.
         remainder: how many of the gradients of "fisher" are of random combinations of score vectors, which stand for
             what the eigenvectors leave out, so that the matrix is right in expectation. None: none where the

@@ -29,7 +29,7 @@ Estimates = Iterator[tuple[list[int], Tensor, Tensor]]
 
 # Probes that "low_rank" looks with whether S has settled, and at which correlation of the ranks its order has.
 _LOOKS = 10
-_SETTLED_CHANGE = 0.1
+_SETTLED_CHANGE = 0.2
 _SETTLED_ORDER = 0.98
 # Probes of one round where they are drawn up to a tolerance: a standard error needs some.
 _ROUND = 10
