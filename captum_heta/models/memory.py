@@ -88,7 +88,8 @@ class Batch:
     """
 
     def __init__(self, size: int, chosen: bool = False) -> None:
-        self.size, self.chosen = size, chosen
+        self.size: float = size
+        self.chosen = chosen
 
     def at_least(self, size: int) -> "Batch":
         """A batch of that size for where more rows do better, or this one if a person chose it."""
@@ -109,7 +110,7 @@ class Batch:
         results: list[Result] = []
         done = 0
         while done < len(rows):
-            part = rows[done : done + (self.size if self.chosen else int(self.size * scale))]
+            part = rows[done : done + max(1, int(self.size if self.chosen else self.size * scale))]
             try:
                 results.append(compute(part))
             except RuntimeError as error:
@@ -125,7 +126,7 @@ class Batch:
                 continue
             # after the except clause, which keeps alive what the failed batch had computed
             half = len(part) // 2
-            self.size = half if self.chosen else max(1, int(half / scale))
+            self.size = half if self.chosen else half / scale  # so that as many fit of longer rows too
             warnings.warn(
                 f"Memory ran out with {len(part)} rows at once; going on with {half}. Nothing is lost. Pass "
                 f"perturbations_per_eval={half} to start there.",

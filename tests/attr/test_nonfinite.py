@@ -6,7 +6,7 @@ from transformers import LlamaForCausalLM
 
 from captum_heta import HETA
 from captum_heta.attr import TDD, ContextCite, NormXLogit, ReAGent
-from captum_heta.terms.curvature.term import _Estimate
+from captum_heta.terms.curvature.estimate import Estimate
 from captum_heta.terms.information import divergence
 from captum_heta.testing.architectures import tiny_model
 
@@ -78,7 +78,7 @@ def test_second_derivatives_that_overflow(mode):
 
 def test_low_rank_does_not_take_nan_for_zero(monkeypatch):
     monkeypatch.setattr(
-        _Estimate,
+        Estimate,
         "_hessian",
         lambda self, function, x: (lambda vectors: torch.full_like(vectors, torch.nan), self.batch),
     )

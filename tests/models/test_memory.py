@@ -1,3 +1,5 @@
+import itertools
+
 import pytest
 import torch
 
@@ -73,6 +75,17 @@ def test_goes_on_with_half_after_memory_ran_out_and_loses_nothing(error):
     # and starts there the next time
     batch.run(range(4), scarce)
     assert scarce.calls[-2:] == [2, 2]
+
+
+@pytest.mark.parametrize("scale", [1.0, 1.4, 3.0, 40.0])
+def test_shorter_rows_go_on_with_half_too(scale):
+    scarce = Scarce(1, CPU_ERROR)
+    batch = Batch(2)
+    with pytest.warns(UserWarning, match="Memory ran out"):
+        results = batch.run(range(20), scarce, scale=scale)
+    assert [value for part in results for value in part] == [2 * row for row in range(20)]
+    assert scarce.calls[0] == min(20, int(2 * scale))
+    assert all(later <= max(1, earlier) for earlier, later in itertools.pairwise(scarce.calls))
 
 
 def test_memory_for_no_row_at_all_is_an_error_that_says_what_to_do():
