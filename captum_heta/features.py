@@ -59,8 +59,11 @@ class Features:
 
     def merged(self, mask: Tensor) -> "Features":
         """Features with equal values of ``mask`` (F,) become one, in the order of the values."""
-        kept = [[i for i, value in enumerate(mask.tolist()) if value == group] for group in mask.unique().tolist()]
-        return Features(tuple(tuple(sorted(token for i in group for token in self.groups[i])) for group in kept))
+        values, index = mask.unique(return_inverse=True)
+        found: list[list[int]] = [[] for _ in values]
+        for group, owner in zip(self.groups, index.tolist(), strict=True):
+            found[owner] += group
+        return Features(tuple(tuple(sorted(group)) for group in found))
 
     def __len__(self) -> int:
         return len(self.groups)

@@ -91,9 +91,8 @@ class LLMTokenAttribution(LLMAttribution):
                 cost of one token: ``seq_attr`` alone, which is then not a sum over tokens, and no ``token_attr``.
             refine: coarse to fine, for long prompts: the documents, messages, paragraphs or sentences of the prompt are
                 looked at first, and then the features of those that hold this share of the score, such as 0.9, and of
-                the prompt's end; features
-                of the others have equal parts of their scores, or of HETA their own gate and curvature and an equal
-                part of the information. None looks at each feature.
+                the prompt's end; features of the others have equal parts of their scores, or of HETA their own gate and
+                curvature and an equal part of the information. None looks at each feature.
             **kwargs: the method's options. For a method with ``contrast``, it is text or as many token ids as the
                 target; two texts are compared up to the first token in which they differ. Also ``feature_mask``,
                 integers (n_features,) or (1, n_features): features with the same number are attributed as one, and
@@ -125,17 +124,16 @@ class LLMTokenAttribution(LLMAttribution):
             if mask is not None:
                 raise ValueError("refine finds its own features: leave out refine, or feature_mask.")
             parts = prompt.parts()
-            kwargs |= {} if parts is None else {"parts": parts[1], "refine": refine}
+        coarse = {} if parts is None else {"parts": parts[1], "refine": refine}
         start = time.perf_counter()
         result = self.attr_method.attribute_outputs(
-            ids, outputs, features, num_trials=num_trials, per_token=per_token, **kwargs
+            ids, outputs, features, num_trials=num_trials, per_token=per_token, **coarse, **kwargs
         )
-        about = dict(result.about)
-        if refine is not None:
-            kwargs.pop("parts", None)
-            kwargs["refine"] = refine
-            about["refined"] = None if parts is None else about["refined"].replace("parts", parts[0])
         seconds = time.perf_counter() - start
+        about, given = dict(result.about), kwargs | {"num_trials": num_trials}
+        if refine is not None:
+            given["refine"] = refine
+            about["refined"] = None if parts is None else about["refined"].replace("parts", parts[0])
         probs = result.log_probs.exp()
         if _inspect_forward is not None:
             texts = self.tokenizer.decode(ids), self.tokenizer.decode(outputs)
@@ -159,7 +157,7 @@ class LLMTokenAttribution(LLMAttribution):
             contrast=contrast,
             located=prompt,
             provenance=self._provenance(
-                kwargs | {"num_trials": num_trials} | ({} if contrast is None else {"contrast": contrast}),
+                given | ({} if contrast is None else {"contrast": contrast}),
                 about,
                 seconds,
             ),

@@ -6,6 +6,7 @@ from torch import Tensor
 from captum_heta.attr.task import OutputAttributions, Scorer
 from captum_heta.features import Features
 
+# Tokens of the end, at least.
 _END = 32
 
 
@@ -22,8 +23,9 @@ def refined(scorer: Scorer, features: Features, parts: Tensor, share: float) -> 
         share: in (0, 1]; 1 looks into every part that has a score.
     """
     index = parts.unique(return_inverse=True)[1]
-    coarse = scorer.score(features.merged(index))
-    chosen = _holding(coarse.scores, share) | _at_the_end(features.merged(index))
+    whole = features.merged(index)
+    coarse = scorer.score(whole)
+    chosen = _holding(coarse.scores, share) | _at_the_end(whole)
     owners = torch.where(chosen[index], len(chosen) + torch.arange(len(index)), index)
     mixed = owners.unique(return_inverse=True)[1]
     fine = scorer.score(features.merged(mixed)) if chosen.any() else coarse

@@ -141,7 +141,7 @@ def _mean(curved: list[Sensitivity]) -> tuple[Tensor, Tensor]:
 
 def _of_curvature(curved: list[Sensitivity], mean: Tensor, errors: Tensor) -> dict[str, Any]:
     total = mean.sum()
-    known = len(curved) and total > 0 and not errors.isnan().any()
+    known = total > 0 and not errors.isnan().any()
     return {
         "curvature": curved[0].mode,
         "products": sum(one.products for one in curved),

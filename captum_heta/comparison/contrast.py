@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from captum_heta.attr import LLMTokenAttribution
+from captum_heta.comparison.abilities import none_can, own_types
 from captum_heta.inputs import LocatedInput
 from captum_heta.inputs.target import contrasted
-from captum_heta.methods import METHODS
 from captum_heta.models import LanguageModel
 
 OPTION = "contrast"
@@ -28,10 +28,7 @@ def check_contrasting(names: Iterable[str]) -> None:
 
 def without_contrast(names: Iterable[str]) -> ValueError:
     """The error where no method explains a difference."""
-    return ValueError(
-        f"None of the methods {', '.join(names)} explains a difference of two outputs: add one of "
-        f"{', '.join(_contrasting())}, or leave the contrast out."
-    )
+    return none_can(names, "explains a difference of two outputs", _contrasting(), "the contrast")
 
 
 def check_options(methods: Mapping[str, Any], options: Mapping[str, Mapping[str, Any]]) -> None:
@@ -69,5 +66,4 @@ def both_outputs(
 
 def _contrasting() -> list[str]:
     """The short names of all methods that explain a difference."""
-    types = {short: method.type for short, method in METHODS.items() if method.module.startswith("captum_heta.")}
-    return [short for short, kind in types.items() if OPTION in kind.option_names()]
+    return [short for short, kind in own_types().items() if OPTION in kind.option_names()]

@@ -6,7 +6,7 @@ from typing import Any
 
 from captum_heta.attr import LLMTokenAttribution, TokenAttribution
 from captum_heta.checks import check_part
-from captum_heta.methods import METHODS
+from captum_heta.comparison.abilities import none_can, own_types
 
 OPTION = "refine"
 _OWN_FEATURES = "feature_mask"
@@ -30,8 +30,7 @@ def takes_refine(method: Any, options: Mapping[str, Any]) -> bool:
 
 def refining() -> list[str]:
     """The short names of all methods that look at parts first if they are told to."""
-    kinds = {short: method.type for short, method in METHODS.items() if method.module.startswith("captum_heta.")}
-    return [short for short, kind in kinds.items() if _sources(kind) == "token"]
+    return [short for short, kind in own_types().items() if _sources(kind) == "token"]
 
 
 def check_refining(names: Iterable[str]) -> None:
@@ -42,10 +41,7 @@ def check_refining(names: Iterable[str]) -> None:
 
 def without_refine(names: Iterable[str]) -> ValueError:
     """The error where no method looks at parts first."""
-    return ValueError(
-        f"None of the methods {', '.join(names)} looks at parts of the prompt first: add one of "
-        f"{', '.join(refining())}, or leave refine out."
-    )
+    return none_can(names, "looks at parts of the prompt first", refining(), OPTION)
 
 
 def check_refine(refine: Any, methods: Mapping[str, Any], options: Mapping[str, Mapping[str, Any]]) -> None:

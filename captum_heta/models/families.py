@@ -4,6 +4,8 @@ The names only find the modules. The values themselves are read where every deco
 its key-value cache: after its own normalisation and before grouped heads are repeated.
 """
 
+from typing import TypeGuard
+
 import torch
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
@@ -60,6 +62,22 @@ def _holds(layer: nn.Module, part: nn.Module) -> bool:
     return any(module is part for module in layer.modules())
 
 
+def is_plain(module: nn.Module | None) -> TypeGuard[nn.Linear]:
+    """Whether a module multiplies by a weight that is there, and does no more but add a bias."""
+    return (
+        type(module) is nn.Linear
+        and type(module.weight) is nn.Parameter  # not a quantized tensor of torchao
+        and not module.weight.is_meta  # of accelerate, which brings it in for a call
+        and not hasattr(module, "parametrizations")
+        and not _hooked(module)
+    )
+
+
+def _hooked(module: nn.Module) -> bool:
+    """Whether there are hooks of a person's, which may change what it does."""
+    return bool(module._forward_hooks or module._forward_pre_hooks)
+
+
 def head_weights(projection: nn.Module, size: int, like: Tensor) -> Tensor:
     """W_O split by head, (heads, head size, d), such that the projection's output is sum_h z_h @ W_O[h] + bias.
 
@@ -75,16 +93,9 @@ def head_weights(projection: nn.Module, size: int, like: Tensor) -> Tensor:
         TypeError: if ``projection`` says nowhere how many inputs it takes.
         ValueError: if its inputs do not divide into heads of ``size``.
     """
-    hooked = projection._forward_hooks or projection._forward_pre_hooks  # a person's, which may change what it does
-    if type(projection) is Conv1D and not projection.weight.is_meta and not hooked:
+    if type(projection) is Conv1D and not projection.weight.is_meta and not _hooked(projection):
         weight = projection.weight  # GPT-2's Conv1D keeps its weight transposed
-    elif (
-        type(projection) is nn.Linear
-        and type(projection.weight) is nn.Parameter  # not a quantized tensor of torchao
-        and not projection.weight.is_meta
-        and not hasattr(projection, "parametrizations")
-        and not hooked
-    ):
+    elif is_plain(projection):
         weight = projection.weight.T
     else:
         weight = _asked(projection, like)

@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from captum_heta.models.calls import Call, answered, before
+from captum_heta.models.families import is_plain
 
 
 @dataclass
@@ -36,10 +37,9 @@ class Cut:
 def cut_after(head: nn.Module | None) -> Iterator[Cut]:
     """Within this context what is made of a head's output does not know what that was computed from."""
     cut = Cut()
-    if not _is_plain(head):
+    if not is_plain(head):  # quantized ones and adapters do something else
         yield cut
         return
-    assert isinstance(head, nn.Linear)
     cut.weight = head.weight.detach()
 
     def give_leaf(arguments: tuple[Any, ...], output: Any) -> Any:
@@ -66,15 +66,3 @@ def contiguous_before(head: nn.Module) -> Any:
         return Call((arguments[0].contiguous(), *arguments[1:]), named)
 
     return before(head, give_whole)
-
-
-def _is_plain(head: nn.Module | None) -> bool:
-    """Whether a head multiplies by its weight and no more; quantized ones, adapters and hooks do something else."""
-    return (
-        type(head) is nn.Linear
-        and type(head.weight) is nn.Parameter
-        and not head.weight.is_meta  # of accelerate, which brings it in for a call
-        and not hasattr(head, "parametrizations")
-        and not head._forward_hooks
-        and not head._forward_pre_hooks
-    )

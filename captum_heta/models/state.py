@@ -103,13 +103,7 @@ _IMPLEMENTATIONS = ("_attn_implementation_internal", "_experts_implementation_in
 
 def _take_eager(model: Any, changes: Changes) -> None:
     """Switch attention and experts to transformers' eager code, which has second derivatives."""
-    before = _implementations(model)
-
-    def undo() -> None:
-        for config, name, value in before:
-            setattr(config, name, value)
-
-    changes.note(undo)
+    before = _kept_implementations(model, changes)
     record_of(model).own_implementations = before
     if any(value not in ("eager", None) for _, name, value in before if name == _IMPLEMENTATIONS[0]):
         # The public setter refuses, with a warning, the classes that do not use transformers' attention interface.
@@ -127,16 +121,22 @@ def own_implementations(model: nn.Module) -> Iterator[None]:
     """Within `differentiable`, attention and experts run as the model was loaded; without derivatives, and faster."""
     record = record_of(model)
     with record.changes.undone():
-        eager = _implementations(model)
-
-        def undo() -> None:
-            for config, name, value in eager:
-                setattr(config, name, value)
-
-        record.changes.note(undo)
+        _kept_implementations(model, record.changes)
         for config, name, value in record.own_implementations:
             setattr(config, name, value)
         yield
+
+
+def _kept_implementations(model: nn.Module, changes: Changes) -> list[tuple[Any, str, Any]]:
+    """Those of now, which undoing the changes brings back."""
+    before = _implementations(model)
+
+    def undo() -> None:
+        for config, name, value in before:
+            setattr(config, name, value)
+
+    changes.note(undo)
+    return before
 
 
 def runs_eagerly(model: nn.Module) -> bool:

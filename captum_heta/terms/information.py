@@ -135,8 +135,9 @@ class MaskedCopies:
         """The groups, longest suffix first, so that memory that does not suffice shows at once."""
         with self.trace.lm.fastest() as faster:
             # what differs between two kernels is not what a token does
-            original = self.trace.rerun(self.trace.embeds[None], 0, self.trace.n_outputs)[0] if faster else None
-            original = self.trace.log_probs if original is None else original
+            original = self.trace.log_probs
+            if faster:
+                original = self.trace.rerun(self.trace.embeds[None], 0, self.trace.n_outputs)[0]
             for bucket in self._buckets(groups):
                 scale = len(self.trace.embeds) / (len(self.trace.embeds) - self._start(bucket[0]))
                 lost = torch.cat(

@@ -73,7 +73,7 @@ def lazily(
 def _state(weights: Tensor, values: Tensor, done: int) -> tuple[Tensor, Tensor, Tensor]:
     """In each row, (K,): what the rest can have at most, the largest value so far, and the sum of products so far."""
     found = values[:, :done].clamp(min=0)
-    largest = found.amax(-1) if done else weights.new_zeros(len(weights))
+    largest = found.amax(-1)
     return weights[:, done:].sum(-1) * largest, largest, (weights[:, :done] * found).sum(-1)
 
 

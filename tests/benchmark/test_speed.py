@@ -32,24 +32,7 @@ PARTS = [
     "arithmetic rate of masked passes",
 ]
 LONG_PARTS = [part for part in PARTS if part != "curvature: gauss_newton"]
-IN_PART = {
-    "naive exact curvature",
-    "naive information",
-    "curvature: exact",
-    "curvature: low_rank",
-    "curvature: fisher",
-    "information",
-    "Integrated Gradients (50)",
-    "Targeted HETA",
-    "Targeted HETA, skip=0",
-    "Targeted HETA, refine=0.9",
-    "HETA (fisher)",
-    "HETA (auto)",
-    "Feature Ablation",
-    "Shapley Value Sampling (25)",
-    "arithmetic rate of exact",
-    "arithmetic rate of masked passes",
-}
+IN_PART = set(LONG_PARTS) - {"trace", "contribution flow", "Gradient Norm"}
 NAMES = list(ROWS)
 
 

@@ -81,12 +81,7 @@ class Estimate:
             groups = [features.groups[name] for name in names]
             factors = self._found(groups, mode)
             if mode == "gradient":
-                sizes = factors.vectors[0].to(torch.promote_types(factors.vectors.dtype, torch.float32))
-                squares = [
-                    sizes[torch.searchsorted(factors.tokens, torch.tensor(group, device=factors.tokens.device))]
-                    for group in groups
-                ]
-                norms = torch.stack([square.square().sum() for square in squares])
+                norms = torch.stack([factors.of_group(group).square().sum() for group in groups])
                 yield names, norms, torch.zeros_like(norms)
                 continue
             yield names, *self._norms(factors, groups, self.options.samples(mode), generator)
@@ -142,16 +137,14 @@ class Estimate:
         """The norms that the probes of each group gave; as many as its standard error needs."""
         tolerance, most = self.options.tolerance, self.options.samples(mode)
         found: list[Tensor] = [torch.empty(0, device=x.device)] * len(groups)
-        asked, done = list(range(len(groups))), 0
+        asked, done, varying = list(range(len(groups))), 0, tokens.tolist()
         while asked and done < most:
             count = most if tolerance is None else min(_ROUND, most - done)
             some = [groups[i] for i in asked]
             varied = {token for group in some for token in group}
-            places = torch.tensor([i for i, token in enumerate(tokens.tolist()) if token in varied], device=x.device)
+            places = torch.tensor([i for i, token in enumerate(varying) if token in varied], device=x.device)
             probes = x.new_zeros(count, *x.shape).index_copy(1, places, draw_probes(some, count, x, generator))
-            blocks = torch.tensor(
-                [[token in group for token in tokens.tolist()] for group in map(set, some)], device=x.device
-            )
+            blocks = torch.tensor([[token in group for token in varying] for group in map(set, some)], device=x.device)
             norms = exact_block_norms(operator, blocks, probes, batch)
             self.products += norms.numel()
             done += count
@@ -183,8 +176,7 @@ class Estimate:
         # and again.
         chain, last, batch = self._chain(function, function.point())
         state, fisher = self._at_head(chain.top, last, generator, batch)
-        most = self.options.products("fisher")
-        chosen = fisher.chosen(most, self.options.coverage, self.options.remainder)
+        chosen = fisher.chosen(self.options.coverage, self.options.remainder)
         transposed = jacobian_transposed(state, chain.top)
         rows = chosen.vectors.to(state.device, state.dtype)
         factors = torch.cat(batch.run(rows, lambda some: chain.pulled_back(transposed(some))))

@@ -31,11 +31,15 @@ class Factors:
 
     def norms(self, group: Sequence[int], probes: Tensor) -> Tensor:
         """Norm1(P H P r) for the tokens of a feature and probes r (R, tokens, d); (R,), float32 or better."""
-        dtype = torch.promote_types(self.vectors.dtype, torch.float32)
+        u = self.of_group(group)
+        r = probes.flatten(1).to(u)
+        return (((r @ u.T) * self.weights.to(u)) @ u).abs().sum(-1)
+
+    def of_group(self, group: Sequence[int]) -> Tensor:
+        """P of each vector for the tokens of a feature, (number of factors, tokens d), float32 or better."""
         places = torch.searchsorted(self.tokens, torch.tensor(group, device=self.tokens.device))
-        u = self.vectors[:, places.to(self.vectors.device)].flatten(1).to(dtype)
-        r = probes.flatten(1).to(dtype)
-        return (((r @ u.T) * self.weights.to(dtype)) @ u).abs().sum(-1)
+        found = self.vectors[:, places.to(self.vectors.device)].flatten(1)
+        return found.to(torch.promote_types(found.dtype, torch.float32))
 
 
 def exact_block_norms(operator: Operator, blocks: Tensor, probes: Tensor, batch: Batch) -> Tensor:

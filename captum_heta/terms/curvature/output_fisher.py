@@ -48,7 +48,7 @@ class OutputFisher:
         logits: (..., n, V), what the head multiplied, of whose last K positions each prediction reads its own; no graph
             leads to them.
         weight: (V, d), by which it multiplied the states (..., n, d); None where the logits are the states.
-        rank: how many directions are wanted at most.
+        rank: how many vectors are wanted at most.
         generator: of the first directions and of the signs.
         batch: products at a time.
     """
@@ -69,16 +69,15 @@ class OutputFisher:
         self.dtype = logits.dtype
         self.batch, self.generator = batch, generator
         self.precise = torch.promote_types(logits.dtype, torch.float32)
-        self.rank = min(rank, self.width)
+        self.rank = rank
         self._operator = gauss_newton(log_probs, logits)
         self._transposed = jacobian_transposed(log_probs, logits)
         self._roots = log_probs.detach().div(2).exp()
 
-    def chosen(self, rank: int, coverage: float, remainder: int | None) -> Chosen:
+    def chosen(self, coverage: float, remainder: int | None) -> Chosen:
         """At most ``rank`` vectors.
 
         Args:
-            rank: how many vectors at most.
             coverage: the share of the trace after which there are enough eigenvectors.
             remainder: how many random ones stand for what is left. None: none where the eigenvectors cover that share,
                 else half of all.
@@ -90,9 +89,9 @@ class OutputFisher:
         if coverage == 1 and len(order) == self.outputs * self.width:
             enough = len(order)  # all there are, whatever rounding says of their sum
         if remainder is None:
-            remainder = 0 if enough is not None and enough <= rank else rank // 2
-        remainder = min(remainder, rank)
-        places = order[: min(rank - remainder, len(order) if enough is None else enough)]
+            remainder = 0 if enough is not None and enough <= self.rank else self.rank // 2
+        remainder = min(remainder, self.rank)
+        places = order[: min(self.rank - remainder, len(order) if enough is None else enough)]
         places = places[sizes[places] > 0]
         vectors = [self._of_state(self._found[0].flatten(0, 1)[places], places)] if len(places) else []
         weights = [sizes.new_ones(len(places))]

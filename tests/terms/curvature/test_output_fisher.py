@@ -56,7 +56,7 @@ def states():
 @pytest.mark.parametrize("seed", range(3))
 def test_all_vectors_make_the_matrix(states, seed):
     head = Head(seed)
-    chosen = output_fisher(head, states, rank=D).chosen(D, 1.0, None)
+    chosen = output_fisher(head, states, rank=D).chosen(1.0, None)
     torch.testing.assert_close(matrix_of(chosen), fisher_of(head, states[0, 0]), rtol=1e-6, atol=1e-9)
     assert chosen.omitted < 1e-6
 
@@ -64,7 +64,7 @@ def test_all_vectors_make_the_matrix(states, seed):
 @pytest.mark.parametrize("coverage", [0.3, 0.8, 0.99])
 def test_as_few_eigenvectors_as_cover_the_share(states, coverage):
     head = Head()
-    chosen = output_fisher(head, states, rank=D).chosen(D, coverage, None)
+    chosen = output_fisher(head, states, rank=D).chosen(coverage, None)
     values = torch.linalg.eigvalsh(fisher_of(head, states[0, 0])).flip(0)
     count = int((values.cumsum(0) / values.sum() < coverage).sum()) + 1
     torch.testing.assert_close(chosen.vectors.flatten(1).square().sum(-1), values[:count], rtol=1e-5, atol=1e-9)
@@ -77,7 +77,7 @@ def test_where_they_do_not_cover_it_random_ones_stand_for_the_rest(states):
 
     def found(seed, **options):
         return output_fisher(head, states, rank=4, seed=seed).chosen(
-            4, **({"coverage": 0.9999, "remainder": None} | options)
+            **({"coverage": 0.9999, "remainder": None} | options)
         )
 
     chosen = found(0)
@@ -94,7 +94,7 @@ def test_where_they_do_not_cover_it_random_ones_stand_for_the_rest(states):
 def test_random_ones_alone_are_unbiased_too(states):
     head = Head()
     matrix = fisher_of(head, states[0, 0])
-    found = [output_fisher(head, states, 8, seed).chosen(8, 0.8, 8) for seed in range(400)]
+    found = [output_fisher(head, states, 8, seed).chosen(0.8, 8) for seed in range(400)]
     assert all(one.weights.tolist() == [1 / 8] * 8 for one in found)
     mean = torch.stack([matrix_of(one) for one in found]).mean(0)
     assert (mean - matrix).norm() < 0.05 * matrix.norm()
@@ -106,7 +106,7 @@ def test_each_prediction_has_its_own_matrix_and_its_own_place():
     leaf = (states @ head.weight.T).requires_grad_()
     log_probs = head.of_logits(leaf)[0, -3:]
     outputs = OutputFisher(log_probs, leaf, head.weight, 3 * D, torch.Generator().manual_seed(0), Batch(4))
-    chosen = outputs.chosen(3 * D, 1.0, None)
+    chosen = outputs.chosen(1.0, None)
     assert chosen.vectors.shape[1:] == states.shape
     assert not chosen.vectors[:, :, :2].any()  # positions that predict nothing here
     whole = matrix_of(chosen).view(5, D, 5, D)
@@ -121,7 +121,7 @@ def test_what_reads_other_positions_is_an_error():
     leaf = torch.randn(1, 3, V, dtype=torch.float64, requires_grad=True)
     log_probs = head.of_logits(leaf.cumsum(1))[0, -1:]
     with pytest.raises(RuntimeError, match="read at other positions than those of the predictions"):
-        OutputFisher(log_probs, leaf, head.weight, 4, torch.Generator().manual_seed(0), Batch(4)).chosen(4, 0.8, None)
+        OutputFisher(log_probs, leaf, head.weight, 4, torch.Generator().manual_seed(0), Batch(4)).chosen(0.8, None)
 
 
 @pytest.mark.parametrize("name", ["gemma2", "gpt2", "bloom", "mixtral"])
@@ -129,7 +129,7 @@ def test_what_reads_other_positions_is_an_error():
 def test_of_a_model_it_is_the_gauss_newton_matrix(name, cut, monkeypatch):
     """Gemma 2 caps its logits. Where the head cannot be cut off, the log-probabilities stand for the state."""
     if not cut:
-        monkeypatch.setattr("captum_heta.models.head._is_plain", lambda head: False)
+        monkeypatch.setattr("captum_heta.models.head.is_plain", lambda head: False)
     model = tiny_model(name).double()
     lm, features = CausalLM(model), Features(((0,), (1, 2), (4,)))
     with lm.lock, lm.restored(), lm.ready():
