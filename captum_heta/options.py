@@ -88,13 +88,14 @@ class CurvatureOptions(DrawOptions):
             norm2(P_i grad)^2. With ``contrast`` the matrix of "gauss_newton" and "fisher" is that of the choice between
             the two tokens.
         n_samples: Rademacher probes that estimate S. The error falls with their square root. None: 10 in "exact" and
-            "gauss_newton", where each costs a product a feature (400 at most with ``tolerance``); 100 in "low_rank" and
-            "fisher", where they cost none.
+            "gauss_newton", where each costs a product a feature (400 at most with ``tolerance``); 100 in "low_rank",
+            in "fisher" and in "gauss_newton" with ``contrast``, where they cost none.
         rank: products of "low_rank" in a window at most, gradients of "fisher" at most. None for 64 and 16.
         tolerance: how exact S is to be. In "exact" and "gauss_newton": draw probes until the standard error of each
-            feature's S is at most this part of it, or ``n_samples`` are drawn; None draws them all. In "low_rank": stop
-            before ``rank`` when S has settled, that is when the last block of products changed it by at most this part
-            (the sum of the changes over that of S), and hardly its order; None for 0.2, 0 to take them all.
+            feature's S is at most this part of it, or ``n_samples`` are drawn; None draws them all, as is done where
+            they cost nothing. In "low_rank": stop before ``rank`` when S has settled, that is when the last block of
+            products changed it by at most this part (the sum of the changes over that of S), and hardly its order; None
+            for 0.2, 0 to take them all.
         coverage: "fisher" takes eigenvectors until they cover this share of the Fisher matrix's trace.
         remainder: how many of the gradients of "fisher" are of random combinations of score vectors, which stand for
             what the eigenvectors leave out, so that the matrix is right in expectation. None: none where the
@@ -137,11 +138,13 @@ class CurvatureOptions(DrawOptions):
             check_count("remainder", self.remainder, least=0)
         check_part("overlap", self.overlap, "a window", zero=True)
 
-    def samples(self, mode: str) -> int:
-        """Rademacher probes in a mode, at most."""
+    def samples(self, mode: str, *, factored: bool = False) -> int:
+        """Rademacher probes in a mode, at most; where its matrix is known by factors they cost nothing."""
         if self.n_samples is not None:
             return self.n_samples
-        return 100 if mode in FACTORED else 10 if self.tolerance is None else 400
+        if self.tolerance is None or mode == "low_rank":
+            return 100 if factored else 10
+        return 400
 
     def products(self, mode: str) -> int:
         """Products or gradients of a mode that has a rank, at most."""

@@ -84,7 +84,7 @@ class Estimate:
                 norms = torch.stack([factors.of_group(group).square().sum() for group in groups])
                 yield names, norms, torch.zeros_like(norms)
                 continue
-            yield names, *self._norms(factors, groups, self.options.samples(mode), generator)
+            yield names, *self._norms(factors, groups, self.options.samples(mode, factored=True), generator)
 
     def _norms(
         self, factors: Factors, groups: Sequence[Sequence[int]], count: int, generator: torch.Generator

@@ -24,8 +24,9 @@ def case(request):
         yield model, trace_of(lm, lm.embed(torch.tensor([5, 6, 7, 8, 9])), 1)
 
 
-def found(case, mode, **options):
-    return curvature(case[1], FEATURES, [3], CurvatureOptions(curvature=mode, **options), Batch(64))
+def found(case, mode, contrast=None, **options):
+    options = CurvatureOptions(curvature=mode, **options)
+    return curvature(case[1], FEATURES, [3], options, Batch(64), contrast=contrast)
 
 
 def truth(case, mode):
@@ -83,6 +84,14 @@ class TestTolerance:
 
     def test_without_it_all_are_drawn(self, case):
         assert found(case, "exact").products == 10 * len(FEATURES)
+
+    def test_a_choice_between_two_tokens_takes_all_probes_as_they_cost_nothing(self, case):
+        errors = [
+            found(case, "gauss_newton", contrast=[5], **more).errors
+            for more in ({"n_samples": 10}, {}, {"tolerance": 0.05})
+        ]
+        assert errors[1].mean() < 0.5 * errors[0].mean()
+        assert errors[2].mean() < 0.7 * errors[1].mean()
 
     @pytest.mark.parametrize("mode", ["fisher", "gradient"])
     def test_is_refused_where_it_means_nothing(self, mode):
