@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from captum_heta.attr.base import OutputAttributions, Task, TokenAttribution, attributions
-from captum_heta.models import CausalLM, Trace, trace_of
+from captum_heta.models import AttentionLayer, CausalLM, Trace, trace_of
 from captum_heta.options import Options
 from captum_heta.terms.semantic_flow import attention_rollout, last_attention
 
@@ -45,7 +45,8 @@ class AttentionRollout(_AttentionAttribution):
 
     Row ``target`` of the product of (A_l + 1) / 2 over the layers, A_l the mean attention of a layer's heads and the 1
     for the residual stream (Abnar & Zuidema 2020, arXiv 2005.00928). Scores are non-negative and sum to 1 over prompt
-    and outputs so far, skipped tokens included.
+    and outputs so far, skipped tokens included. In a layer without attention, norms of what each position loses without
+    each token stand for it.
     """
 
     def _attention(self, trace: Trace) -> Tensor:
@@ -56,4 +57,9 @@ class LastAttention(_AttentionAttribution):
     """The attention of the target position in the last layer, mean over heads; sums to 1 like `AttentionRollout`."""
 
     def _attention(self, trace: Trace) -> Tensor:
+        if not isinstance(trace.layers[-1], AttentionLayer):
+            raise TypeError(
+                f"The last layer of {type(self._lm.model).__name__} that carries tokens on has no attention that can "
+                "be read: AttentionRollout follows what else does."
+            )
         return last_attention(trace.layers, trace.output_positions)

@@ -4,12 +4,13 @@ from captum_heta.models.calls import answered
 from captum_heta.models.causal_lm import CausalLM
 from captum_heta.models.generation import GREEDY, generated, greedy, without_end
 from captum_heta.models.language_model import LanguageModel
+from captum_heta.models.layers import AttentionLayer, Layer, MixingLayer
 from captum_heta.models.memory import MEMORY_VARIABLE, Batch
 from captum_heta.models.records import record_of
 from captum_heta.models.residual import Residual
 from captum_heta.models.seeds import seeded
 from captum_heta.models.stages import Stage
-from captum_heta.models.trace import AttentionLayer, Trace, trace_of
+from captum_heta.models.trace import Trace, trace_of
 
 __all__ = [
     "GREEDY",
@@ -18,6 +19,8 @@ __all__ = [
     "Batch",
     "CausalLM",
     "LanguageModel",
+    "Layer",
+    "MixingLayer",
     "Residual",
     "Stage",
     "Trace",

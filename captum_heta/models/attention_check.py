@@ -1,51 +1,47 @@
-"""Whether attention is all that mixes a model's tokens, and where its weights, values and cached prefixes can be read.
+"""What HETA needs to know of how a model carries tokens on: by which modules, and what a cached prefix is good for.
 
 As in `captum_heta.models.selfcheck`, passes of the model decide, not names.
 """
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Sequence
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from transformers import DynamicCache
 
+from captum_heta.models.attention_reading import ALIKE
 from captum_heta.models.cache import prefix_cache
-from captum_heta.models.calls import Call, after, attention_weights, before, recorded
+from captum_heta.models.calls import Call, recorded
 from captum_heta.models.families import decoder_layers
+from captum_heta.models.interface import attention_weights
 from captum_heta.models.language_model import LanguageModel
-from captum_heta.models.residual import Form, residual_forms
+from captum_heta.models.mixing import WITHOUT_ATTENTION, Attention, Others, Place, places
+from captum_heta.models.residual import Form, Gatherers, residual_forms
 from captum_heta.models.selfcheck import UnfitModelError, in_a_pass
 from captum_heta.models.state import own_implementations, runs_eagerly
 
-# Called with the states of two texts and where they are.
-Look = Callable[[Tensor, str], None]
-# An attention module and the one that mixes its heads.
-Attention = tuple[nn.Module, nn.Module]
-
-# Far more than rounding of rows that are computed side by side, far less than what a token does to those after it.
-_MIXED = 1e-4
-_GATE = 0.02  # of the input of the output projection; rounding in bfloat16 is half of it
+# What a pass may raise that is given something it cannot use.
+_FAILS = (ValueError, TypeError, RuntimeError, AttributeError, IndexError, KeyError, NotImplementedError)
+# What a plain cache of keys and values is good for.
+_PREFIX, _VALUES, _NOTHING = "prefix", "values", "nothing"
 
 
 class AttentionFindings:
-    """What is known of the attention of a model.
+    """What is known of how a model carries tokens on.
 
     Args:
         lm: a view of the model.
-        candidates: by layer, the modules that have the parts of an attention module.
     """
 
-    def __init__(self, lm: LanguageModel, candidates: Mapping[int, Sequence[Attention]]) -> None:
-        self.lm, self.candidates = lm, candidates
+    def __init__(self, lm: LanguageModel) -> None:
+        self.lm = lm
         self.name = type(lm.model).__name__
 
     def check(self) -> None:
         """Find out everything, before there are hooks for something else; raise TypeError as the properties do."""
         self.lm.findings.per_layer(self.ids)
-        assert self.modules
+        assert self.places
         assert self.reuses_prefix in (True, False)
         if not runs_eagerly(self.lm.model):
             assert self.fast_says_the_same in (True, False)
@@ -56,23 +52,36 @@ class AttentionFindings:
         return self.lm.findings.ids
 
     @property
-    def modules(self) -> dict[int, Attention]:
-        """The attention module of each layer and its output projection; others are not called.
+    def places(self) -> list[Place]:
+        """Where tokens are carried on, in their order.
 
         Raises:
-            TypeError: if a layer calls none or several, or mixes its tokens by something else too.
+            TypeError: if something carries them on that is not found.
         """
-        chosen = self.lm.findings.answer("attention", self._chosen)
-        return {layer: self.candidates[layer][i] for layer, i in chosen.items()}
+        return self.lm.findings.answer("attention", self._places)
+
+    @property
+    def leaves_out(self) -> bool:
+        """Whether tokens must be left out of modules to see what these carry on."""
+        return any(isinstance(place, Others) for place in self.places)
+
+    def module(self, name: str) -> nn.Module:
+        """A module of `places`."""
+        return self.lm.model.get_submodule(name)
 
     @property
     def reuses_prefix(self) -> bool:
         """Whether what precedes a changed token may be read from the cache.
 
         Raises:
-            TypeError: if the model's values cannot be read from a cache either.
+            TypeError: if values must be read from a cache, and cannot be.
         """
-        return self.lm.findings.answer("prefix", self._reuses_prefix)
+        return self.lm.findings.answer("prefix", self._cache) == _PREFIX
+
+    @property
+    def takes_cache(self) -> bool:
+        """Whether a pass is given a plain cache of keys and values: to reuse a prefix, or to read values."""
+        return self.lm.findings.answer("prefix", self._cache) != _NOTHING
 
     @property
     def fast_says_the_same(self) -> bool:
@@ -84,9 +93,11 @@ class AttentionFindings:
         lm, length = self.lm, len(self.ids)
         cut = length // 2 if self.reuses_prefix else 0
         embeds, per_layer = lm.embed(self.ids)[None], lm.findings.per_layer(self.ids)
-        cache = DynamicCache()
-        lm.log_probs(embeds, keep=1, cache=cache, per_layer=per_layer)
-        past = [(keys, values) for keys, values, *_ in cache]
+        past: list[tuple[Tensor, Tensor]] = []
+        if cut:
+            cache = DynamicCache()
+            lm.log_probs(embeds, keep=1, cache=cache, per_layer=per_layer)
+            past = [(keys, values) for keys, values, *_ in cache]
         with own_implementations(lm.model):
             try:
                 # two rows, as masked copies are: each behind the one cached prefix
@@ -97,13 +108,13 @@ class AttentionFindings:
                     cache=prefix_cache(past, cut) if cut else None,
                     per_layer=None if per_layer is None else per_layer[cut:],
                 )
-            except (ValueError, TypeError, RuntimeError, AttributeError, IndexError, NotImplementedError):
+            except _FAILS:
                 return False  # right without it, and slower
         return all(lm.findings.agree(lm.findings.by_ids[cut:], row) for row in rest)
 
     @property
     def residual_forms(self) -> list[Form]:
-        """How each layer adds what its attention gathers to the residual stream.
+        """How what is gathered at each of the `places` is added to the residual stream.
 
         Raises:
             TypeError: naming the layers that add it in a way that is not known.
@@ -112,161 +123,115 @@ class AttentionFindings:
 
     @in_a_pass
     def _residual_forms(self) -> list[Form]:
-        return residual_forms(self.lm, self.modules, self.ids)
+        return residual_forms(self.lm, [self._gatherers(place) for place in self.places], self.ids)
+
+    def _gatherers(self, place: Place) -> Gatherers:
+        if isinstance(place, Others):
+            pairs = [(name, name) for name in place.modules]
+        else:
+            pairs = [(place.module, place.projection)]
+        return Gatherers(place.layer, [(self.module(module), self.module(made)) for module, made in pairs])
 
     @in_a_pass
-    def _chosen(self) -> dict[int, int]:
-        """The number of the candidate of each layer that is called.
-
-        Two texts that differ in their first token go through the model while all attention modules say nothing. If
-        anything of the one then differs from the other after that token, something else has carried it there.
-        """
-        findings, layers = self.lm.findings, list(decoder_layers(self.lm.model, self.lm.n_layers) or [])
-        ids = torch.stack([self.ids, self.ids])
-        ids[1, 0] = self.ids[1]  # another one
-        per_layer = findings.per_layer(self.ids)  # before there are hooks, as this may take passes of its own
-        modules = {(layer, i): pair for layer, some in self.candidates.items() for i, pair in enumerate(some)}
-        mixing: list[str] = []
-
-        def compared(states: Tensor, place: str) -> None:
-            scale = states[0, 1:].float().std() + torch.finfo(torch.float32).tiny
-            if (states[0, 1:] - states[1, 1:]).float().abs().max() > _MIXED * scale:
-                mixing.append(place)
-
-        with ExitStack() as stack:
-            for _, projection in modules.values():
-                stack.enter_context(after(projection, torch.zeros_like))
-            for number, layer in enumerate(layers):
-                stack.enter_context(before(layer, _alike_again(compared if number == 0 else None)))
-                stack.enter_context(after(layer, _seen(compared, str(number))))
-            calls = stack.enter_context(recorded({key: module for key, (module, _) in modules.items()}))
-            log_probs = self.lm.log_probs(self.lm.embed(ids), keep=len(self.ids), per_layer=per_layer)
-        compared(log_probs, "")
-        if mixing:
-            numbers = ", ".join(place for place in dict.fromkeys(mixing) if place.isdecimal())
-            where = f"in layer(s) {numbers}" if numbers else "outside its attention modules"
+    def _places(self) -> list[Place]:
+        layers = decoder_layers(self.lm.model, self.lm.n_layers)
+        if layers is None:
             raise UnfitModelError(
-                f"{self.name} carries tokens on by more than the attention that HETA can read, {where}: convolutions, "
-                "state spaces and linear attention have no attention weights for the semantic flow to follow. "
-                f"{_WITHOUT_ATTENTION}"
+                f"The layers of {self.name} are in no torch.nn.ModuleList of {self.lm.n_layers}: captum_heta cannot "
+                f"follow what carries tokens on. {WITHOUT_ATTENTION}"
             )
-        chosen = self._called({key: len(some) for key, some in calls.items()})
-        self._check_weights({layer: (modules[layer, i][0], calls[layer, i][0]) for layer, i in chosen.items()})
-        return chosen
+        found = places(self.lm, list(layers), self.ids)
+        if not found:
+            raise UnfitModelError(f"Nothing in the layers of {self.name} carries a token on to the next.")
+        if any(isinstance(place, Attention) and place.between == "unknown" for place in found):
+            self._warn_of_gate()
+        return found
 
-    def _check_weights(self, called: Mapping[int, tuple[nn.Module, Call]]) -> None:
-        """Refuse modules that look like attention and weigh nothing, as linear attention does."""
-        without, length = [], len(self.ids)
-        for layer, (module, call) in called.items():
-            weights = attention_weights(module, call, [], 0)
-            if weights is None or weights.ndim != 3 or weights.shape[1:] != (length, length):
-                without.append(layer)
-        if without:
-            raise UnfitModelError(
-                f"{self.name} returned no attention weights in layer(s) {without} (attention implementation: "
-                f"{self.lm.model.config._attn_implementation}). Linear attention and state spaces have none: "
-                f"{_WITHOUT_ATTENTION} Other models have them when they are loaded with attn_implementation='eager'."
-            )
-
-    def _called(self, counts: Mapping[tuple[int, int], int]) -> dict[int, int]:
-        chosen = {}
-        for layer, some in self.candidates.items():
-            called = [i for i in range(len(some)) if counts[layer, i]]
-            if len(called) != 1 or counts[layer, called[0]] > 1:
-                what = (
-                    "no" if not called else "more than one" if len(called) > 1 else "the same attention several times"
-                )
-                raise UnfitModelError(
-                    f"{self.name} runs {what + ' attention' if len(called) != 1 else what} for text alone in layer "
-                    f"{layer}: the semantic flow needs one in every layer. {_WITHOUT_ATTENTION}"
-                )
-            chosen[layer] = called[0]
-        return chosen
+    def _warn_of_gate(self) -> None:
+        warnings.warn(
+            f"{self.name} does something to what attention gathers before its output projection (a norm that takes off "
+            "the mean, a difference of heads): HETA's gate M leaves it out and is an approximation. Curvature and "
+            "information are exact.",
+            stacklevel=2,
+        )
 
     @in_a_pass
-    def _reuses_prefix(self) -> bool:
-        lm, findings = self.lm, self.lm.findings
-        if not lm.names.takes_cache:
-            raise UnfitModelError(
-                f"The forward of {self.name} takes no cache of keys and values, which HETA reads the values from. "
-                f"{_WITHOUT_ATTENTION}"
-            )
-        length = len(self.ids)
+    def _cache(self) -> str:
+        lm, length = self.lm, len(self.ids)
+        cached = {
+            place.layer: place for place in self.places if isinstance(place, Attention) and not place.at_interface
+        }
+        try:
+            past = self._filled(cached)
+        except UnfitModelError:
+            if cached:
+                raise
+            return _NOTHING
         cut = length // 2  # the prefix, which is read from the cache, and the rest
-        embeds, per_layer = lm.embed(self.ids)[None], findings.per_layer(self.ids)
-        modules = self.modules
-        cache = DynamicCache()
-        projections = {layer: projection for layer, (_, projection) in modules.items()}
-        with (
-            recorded({layer: module for layer, (module, _) in modules.items()}) as calls,
-            recorded(projections) as mixed,
-        ):
-            try:
-                whole = lm.log_probs(embeds, keep=length, cache=cache, per_layer=per_layer)[0]
-            except (ValueError, TypeError, AttributeError, IndexError, NotImplementedError) as error:
-                raise UnfitModelError(
-                    f"{self.name} cannot be given a plain cache of keys and values, which HETA reads the values from "
-                    f"({type(error).__name__}: {error}): it keeps a state of another kind. {_WITHOUT_ATTENTION}"
-                ) from error
-        past = [(keys, values) for keys, values, *_ in cache]
-        if len(past) < len(modules) or any(
-            values is None or values.ndim != 4 or values.shape[-2] != length for _, values in past
-        ):
-            raise UnfitModelError(
-                f"{self.name} does not leave the keys and values of {length} tokens in the cache of transformers that "
-                "it is given: its values cannot be read. It keeps them in a way of its own, shares them between "
-                "layers, or takes the cache by another name than captum_heta knows."
-            )
-        if not findings.agree(findings.by_ids, whole):
-            raise UnfitModelError(f"{self.name} predicts something else when it is given an empty cache.")
-        for layer, (module, _) in modules.items():
-            weights = attention_weights(module, calls[layer][0], past, 0)
-            if weights is not None and not _makes(weights, past[layer][1], mixed[layer]):
-                warnings.warn(
-                    f"{self.name} does something to what attention gathers before its output projection (a norm, an "
-                    "output gate, a difference of heads): HETA's gate M leaves it out and is an approximation. "
-                    "Curvature and information are exact.",
-                    stacklevel=2,
-                )
-                break
+        without_prefix = _VALUES if cached else _NOTHING
+        if any(values is None or values.ndim != 4 or values.shape[-2] != length for pair in past for values in pair):
+            return without_prefix
+        per_layer = lm.findings.per_layer(self.ids)
         try:
             rest = lm.log_probs(
-                embeds[:, cut:],
+                lm.embed(self.ids)[None, cut:],
                 keep=length - cut,
                 start=cut,
                 cache=prefix_cache(past, cut),
                 per_layer=None if per_layer is None else per_layer[cut:],
             )[0]
-        except (ValueError, TypeError, RuntimeError, AttributeError, IndexError, KeyError, NotImplementedError):
-            return False  # right without it, and slower
-        return findings.agree(findings.by_ids[cut:], rest)
+        except _FAILS:
+            return without_prefix  # right without it, and slower
+        return _PREFIX if lm.findings.agree(lm.findings.by_ids[cut:], rest) else without_prefix
 
+    def _filled(self, cached: dict[int, Attention]) -> list[tuple[Any, Any]]:
+        """The keys and values of each layer that a pass leaves in a plain cache.
 
-_WITHOUT_ATTENTION = "NormXLogit, ReAGent, TDD and Captum's perturbation methods need no attention."
-
-
-def _alike_again(look: Look | None) -> Callable[[tuple[Any, ...], dict[str, Any]], Any]:
-    """A layer's second text is given the first one's states after the first token: each layer speaks for itself."""
-
-    def change(arguments: tuple[Any, ...], named: dict[str, Any]) -> Any:
-        call = Call(arguments, named)
-        states = call.hidden_states
-        if states.ndim != 3:  # several streams: what is mixed is seen at the end
-            return None
-        if look is not None:
-            look(states, "before")
-        return call.having(torch.stack([states[0], torch.cat([states[1, :1], states[0, 1:]])]))
-
-    return change
-
-
-def _seen(look: Look, place: str) -> Callable[[Any], None]:
-    def see(output: Any) -> None:
-        states = output[0] if isinstance(output, tuple) else output
-        if isinstance(states, Tensor) and states.ndim == 3:
-            look(states, place)
-
-    return see
+        Raises:
+            UnfitModelError: if it leaves others than those of each token, or says something else with a cache.
+        """
+        lm, length = self.lm, len(self.ids)
+        if not lm.names.takes_cache:
+            raise UnfitModelError(
+                f"The forward of {self.name} takes no cache of keys and values, which HETA reads the values from. "
+                f"{WITHOUT_ATTENTION}"
+            )
+        cache = DynamicCache()
+        modules = {number: self.module(place.module) for number, place in cached.items()}
+        projections = {number: self.module(place.projection) for number, place in cached.items()}
+        with recorded(modules) as calls, recorded(projections) as mixed:
+            try:
+                whole = lm.log_probs(
+                    lm.embed(self.ids)[None],
+                    keep=length,
+                    cache=cache,
+                    per_layer=lm.findings.per_layer(self.ids),
+                )[0]
+            except _FAILS as error:
+                raise UnfitModelError(
+                    f"{self.name} cannot be given a plain cache of keys and values, which HETA reads the values from "
+                    f"({type(error).__name__}: {error}): it keeps a state of another kind. {WITHOUT_ATTENTION}"
+                ) from error
+        past = [(keys, values) for keys, values, *_ in cache]
+        for number, module in modules.items():
+            slot = getattr(module, "layer_idx", number)
+            values = past[slot][1] if slot < len(past) else None
+            if values is None or values.ndim != 4 or values.shape[-2] != length:
+                raise UnfitModelError(
+                    f"{self.name} does not leave the keys and values of {length} tokens in the cache of transformers "
+                    "that it is given: its values cannot be read. It keeps them in a way of its own, shares them "
+                    "between layers, or takes the cache by another name than captum_heta knows."
+                )
+        if not lm.findings.agree(lm.findings.by_ids, whole):
+            raise UnfitModelError(f"{self.name} predicts something else when it is given an empty cache.")
+        for number, module in modules.items():
+            weights = attention_weights(module, calls[number][0], past, 0)
+            if weights is not None and not _makes(
+                weights, past[getattr(module, "layer_idx", number)][1], mixed[number]
+            ):
+                self._warn_of_gate()
+                break
+        return past
 
 
 def _makes(weights: Tensor, values: Tensor, calls: Sequence[Call]) -> bool:
@@ -280,4 +245,4 @@ def _makes(weights: Tensor, values: Tensor, calls: Sequence[Call]) -> bool:
         return False
     values = values[0].to(weights.device).repeat_interleave(heads // groups, dim=0)
     made = (weights.float() @ values.float()).transpose(0, 1).flatten(1)
-    return bool((made - mixed.float().to(made.device)).norm() <= _GATE * made.norm())
+    return bool((made - mixed.float().to(made.device)).norm() <= ALIKE * made.norm())

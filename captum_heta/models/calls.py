@@ -1,24 +1,16 @@
 """What modules are given in a pass: recorded, replaced, and given again.
 
-Holding the attention weights of all layers would take layers x heads x T x T numbers. What an attention module is given
-is small, and calling it again gives its weights back.
-
 Hooks of a person's own stay in force: what is recorded is what a module was given before them, what is given in its
 place goes through them, and what stands for an output is what comes out of them.
 """
 
-import inspect
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, NamedTuple
 
-import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
-from transformers import Cache
-
-from captum_heta.models.cache import prefix_cache
 
 _NUMBERS = itertools.count(1)
 
@@ -126,32 +118,3 @@ def replaced_input(module: nn.Module, states: Tensor) -> AbstractContextManager:
 def replaced_output(module: nn.Module, states: Tensor) -> AbstractContextManager:
     """Within this context a layer gives ``states`` in place of its own hidden states."""
     return after(module, lambda output: (states, *output[1:]) if isinstance(output, tuple) else states)
-
-
-@torch.no_grad()
-def attention_weights(
-    module: nn.Module, call: Call, past: Sequence[tuple[Tensor, Tensor]], start: int
-) -> Tensor | None:
-    """The weights (H, queries, keys) of an attention module, called again for queries from ``start`` on.
-
-    Args:
-        module: an attention module of transformers, which returns (output, weights, ...).
-        call: what it was called with.
-        past: the keys and values of each layer; none for a pass without a cache.
-        start: how many positions were in the cache then.
-
-    Returns:
-        None if the module returns no weights.
-    """
-
-    def fresh(value: Any) -> Any:  # the cache of the call has grown since
-        if not isinstance(value, Cache):
-            return value
-        return prefix_cache(past, start) if past else None
-
-    named = {name: fresh(value) for name, value in call.named.items()}
-    if "output_attentions" in inspect.signature(module.forward).parameters:
-        named["output_attentions"] = True  # some give their weights only when asked (OPT, until transformers 5.0)
-    output = module(*map(fresh, call.arguments), **named)
-    weights = output[1] if isinstance(output, tuple) and len(output) > 1 else None
-    return weights[0] if isinstance(weights, Tensor) else None

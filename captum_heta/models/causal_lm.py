@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from captum_heta.models.attention_check import AttentionFindings
 from captum_heta.models.calls import replaced_input
-from captum_heta.models.families import OUTPUT_PROJECTIONS, VALUE_PROJECTIONS, attention_candidates, decoder_layers
+from captum_heta.models.families import decoder_layers
 from captum_heta.models.head import Cut, cut_after
 from captum_heta.models.language_model import LanguageModel
 from captum_heta.models.memory import graph_fits, layer_rows, query_rows
@@ -17,28 +17,20 @@ from captum_heta.models.state import differentiable, evaluating, own_implementat
 
 
 class CausalLM(LanguageModel):
-    """A language model with attention in every layer, which can be read, and layers that can be run one by one.
+    """A language model that can be traced: what carries tokens on in each layer is found out, and run one by one.
 
     Args:
         model: a causal language model of transformers, or anything with its interface.
 
     Raises:
-        TypeError: if ``model`` is no such model, is an encoder-decoder, or has layers without attention.
+        TypeError: if ``model`` is no such model, or is an encoder-decoder.
     """
 
     compared_with_ids: ClassVar[tuple[str, ...]] = ("embeddings", "prefix")
 
     def __init__(self, model: Any) -> None:
         super().__init__(model)
-        candidates = attention_candidates(self.model)
-        missing = [layer for layer in range(self.n_layers) if layer not in candidates]
-        if missing:
-            raise TypeError(
-                f"{type(self.model).__name__} has no attention that HETA can read in layer(s) {missing}. The semantic "
-                f"flow needs, in every layer, a module with a `layer_idx`, one of {', '.join(VALUE_PROJECTIONS)} and "
-                f"one of {', '.join(OUTPUT_PROJECTIONS)}; state-space and hybrid models have none."
-            )
-        self.attention = AttentionFindings(self, candidates)
+        self.attention = AttentionFindings(self)
 
     def graph_fits(self, length: int) -> bool:
         """Whether the graph of a gradient over ``length`` positions may be kept whole."""
@@ -128,9 +120,11 @@ class CausalLM(LanguageModel):
         """The first positions of the pieces in which a sequence is read, and those after their last.
 
         No layer then makes (T, T) numbers at once. Each piece reads the ones before it from the cache, where the model
-        can, and where a piece is not too short for its rotary embedding.
+        can, and where a piece is not too short for its rotary embedding. Modules that tokens are left out of one at a
+        time are given all of them at once.
         """
         rows = query_rows(self.model, self.device, length)
-        if not self.attention.reuses_prefix or self.lengths.regime(length) != self.lengths.regime(1):
+        whole = not self.attention.reuses_prefix or self.attention.leaves_out
+        if whole or self.lengths.regime(length) != self.lengths.regime(1):
             rows = length
         return [(start, min(start + rows, length)) for start in range(0, length, rows)]

@@ -4,7 +4,7 @@ The names only find the modules. The values themselves are read where every deco
 its key-value cache: after its own normalisation and before grouped heads are repeated.
 """
 
-from typing import TypeGuard
+from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor, nn
@@ -49,9 +49,17 @@ def decoder_layers(model: nn.Module, count: int) -> nn.ModuleList | None:
     """The list of the ``count`` layers that read the text; None if there is no such list.
 
     Where every layer has attention that knows its place, each must hold its own, in order: experts, heads and the
-    layers that read pictures may be as many. Otherwise it is the outermost list of this length.
+    layers that read pictures may be as many. Otherwise it is the outermost list of this length, in what transformers
+    calls the decoder of text if it is there.
     """
-    lists = [module for module in model.modules() if isinstance(module, nn.ModuleList) and len(module) == count]
+    find: Any = getattr(model, "get_decoder", None)
+    places = [part for part in (find() if find else None, model) if isinstance(part, nn.Module)]
+    lists = [
+        module
+        for part in places
+        for module in part.modules()
+        if isinstance(module, nn.ModuleList) and len(module) == count
+    ]
     attention = attention_candidates(model)
     if all(layer in attention for layer in range(count)):
         lists = [layers for layers in lists if all(_holds(layers[i], attention[i][0][0]) for i in range(count))]

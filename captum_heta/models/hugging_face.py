@@ -139,6 +139,8 @@ class HuggingFaceModel:
             **given: other arguments of the model's forward; those that are None are left out.
         """
         given = {name: value for name, value in given.items() if value is not None}
+        if "inputs_embeds" in given:
+            given["inputs_embeds"] = given["inputs_embeds"].clone()  # CTRL multiplies what it is given in place
         with self._forgetting():
             output = self.model(**given, **self.names.given(keep, cache))
         logits = output[0] if isinstance(output, tuple) else output.logits
@@ -190,7 +192,10 @@ def _embedding_rows(model: Any) -> int:
 
 
 def _layer_count(model: Any, config: Any) -> int:
-    count = getattr(config, "num_hidden_layers", None)
+    counts = [getattr(config, name, None) for name in ("num_hidden_layers", "num_layers")]
+    lengths = {len(module) for module in model.modules() if isinstance(module, nn.ModuleList)}
+    # LongCat says how many attention modules there are, two in each layer
+    count = next((count for count in counts if count in lengths), counts[0])
     if not isinstance(count, int):
         raise TypeError(
             f"The configuration of {type(model).__name__} does not say how many layers read the text "

@@ -4,7 +4,7 @@ Llama adds it as it is, Gemma and OLMo 2 add what a norm makes of it, Granite a 
 MLP, and BLOOM may add it to what a norm made of the stream.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property
@@ -28,17 +28,21 @@ _LEAST_FACTOR = 1e-3
 class Form(NamedTuple):
     """What is known of a layer: the stream after attention is ``kept`` x + ``scale`` norm(o).
 
+    Where several modules gather, o is the sum of what they make, each times its share.
+
     Attributes:
         norm: the name in the layer of the module that o goes through; None for none.
         kept: the factor of x.
         scale: the factor of what attention adds.
         of_given: whether x is what the attention module is given; otherwise what the layer is given.
+        shares: of the modules that gather, by their order.
     """
 
     norm: str | None
     kept: float
     scale: float
     of_given: bool
+    shares: tuple[float, ...] = (1.0,)
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,12 +120,24 @@ class Affine(NamedTuple):
         return next((parameter.dtype for parameter in norm.parameters()), otherwise.dtype)
 
 
-def residual_forms(lm: LanguageModel, attention: Mapping[int, tuple[nn.Module, nn.Module]], ids: Tensor) -> list[Form]:
-    """The form of each layer; call within a pass of `captum_heta.models.selfcheck`.
+class Gatherers(NamedTuple):
+    """What gathers at one place.
+
+    Attributes:
+        layer: the number of its layer.
+        modules: pairs of a module that carries tokens on and the one whose output is what it gathers.
+    """
+
+    layer: int
+    modules: list[tuple[nn.Module, nn.Module]]
+
+
+def residual_forms(lm: LanguageModel, gatherers: Sequence[Gatherers], ids: Tensor) -> list[Form]:
+    """The form of each place where tokens are carried on; call within a pass of `captum_heta.models.selfcheck`.
 
     Args:
         lm: the model.
-        attention: by layer, its attention module and the output projection.
+        gatherers: of each place.
         ids: (n,), the text that is passed.
 
     Raises:
@@ -131,13 +147,13 @@ def residual_forms(lm: LanguageModel, attention: Mapping[int, tuple[nn.Module, n
     name = type(lm.model).__name__
     if layers is None:
         raise UnfitModelError(f"The layers of {name} are in no torch.nn.ModuleList. {ADVICE}")
-    seen = _Seen(layers, attention)
+    seen = _Seen(layers, gatherers)
     with seen:
         lm.log_probs(lm.embed(ids)[None], per_layer=lm.per_layer(ids))
     coarse = lm.is_quantized or torch.is_autocast_enabled(lm.device.type)
     tolerance = _TOLERANCES.get(torch.bfloat16 if coarse else lm.dtype, _TOLERANCES[torch.bfloat16])
-    found = [_form(layer, seen.of_layer(number), tolerance) for number, layer in enumerate(layers)]
-    unknown = [number for number, form in enumerate(found) if form is None]
+    found = [_form(layers[one.layer], seen.of_place(place), tolerance) for place, one in enumerate(gatherers)]
+    unknown = [one.layer for one, form in zip(gatherers, found, strict=True) if form is None]
     if unknown:
         raise UnfitModelError(
             f"captum_heta does not see how {name} adds what attention gathers to its residual stream in layer(s) "
@@ -150,12 +166,12 @@ ADVICE = "The contribution flow follows that stream: take flow='attention'."
 
 
 class _Layer(NamedTuple):
-    """What one layer was given and made in a pass, each (n, d) in float64; by the names of its children."""
+    """What the layer of a place was given and made in a pass, each (n, d) in float64; by the names of its children."""
 
     entering: Tensor
     leaving: Tensor
     given: Tensor
-    gathered: Tensor
+    gathered: tuple[Tensor, ...]
     into: dict[str, Tensor]
     out_of: dict[str, Tensor]
 
@@ -163,18 +179,20 @@ class _Layer(NamedTuple):
 class _Seen:
     """Records a pass of all layers and their children."""
 
-    def __init__(self, layers: nn.ModuleList, attention: Mapping[int, tuple[nn.Module, nn.Module]]) -> None:
-        self.layers, self.attention = layers, attention
+    def __init__(self, layers: nn.ModuleList, gatherers: Sequence[Gatherers]) -> None:
+        self.layers, self.gatherers = layers, gatherers
         self.inputs: dict[tuple[int, str], Tensor | None] = {}
         self.outputs: dict[tuple[int, str], Tensor | None] = {}
         self._stack = ExitStack()
 
     def __enter__(self) -> None:
         modules: dict[tuple[int, str], nn.Module] = {}
-        for number, layer in enumerate(self.layers):
-            module, projection = self.attention[number]
-            modules |= {(number, f"child {name}"): child for name, child in layer.named_children()}
-            modules |= {(number, "layer"): layer, (number, "attention"): module, (number, "projection"): projection}
+        for place, (number, gatherers) in enumerate(self.gatherers):
+            layer = self.layers[number]
+            modules |= {(place, f"child {name}"): child for name, child in layer.named_children()}
+            modules[place, "layer"] = layer
+            for i, (module, projection) in enumerate(gatherers):
+                modules |= {(place, f"attention {i}"): module, (place, f"projection {i}"): projection}
         for key, module in modules.items():
             self._stack.enter_context(before(module, self._keeping_input(key)))
             self._stack.enter_context(answered(module, self._keeping_output(key)))
@@ -195,9 +213,9 @@ class _Seen:
 
         return keep
 
-    def of_layer(self, number: int) -> _Layer | None:
+    def of_place(self, place: int) -> _Layer | None:
         """None if a state is not (1, n, d)."""
-        own = {name: key for key in self.outputs if key[0] == number for name in [key[1]]}
+        own = {name: key for key in self.outputs if key[0] == place for name in [key[1]]}
         entering = self.inputs[own["layer"]]
         if entering is None or entering.ndim != 3:
             return None
@@ -208,15 +226,18 @@ class _Seen:
                 return None
             return states.reshape(-1, shape[-1]).double().to(entering.device)
 
-        leaving, gathered = (flat(self.outputs[own[name]]) for name in ("layer", "projection"))
-        start, given = (flat(self.inputs[own[name]]) for name in ("layer", "attention"))
-        if start is None or leaving is None or given is None or gathered is None:
+        start, leaving = flat(self.inputs[own["layer"]]), flat(self.outputs[own["layer"]])
+        given = flat(self.inputs[own["attention 0"]])
+        count = len(self.gatherers[place].modules)
+        gathered = [flat(self.outputs[own[f"projection {i}"]]) for i in range(count)]
+        made = tuple(one for one in gathered if one is not None)
+        if start is None or leaving is None or given is None or len(made) < count:
             return None
         children = {name.removeprefix("child "): key for name, key in own.items() if name.startswith("child ")}
         into = {name: flat(self.inputs[key]) for name, key in children.items()}
         out_of = {name: flat(self.outputs[key]) for name, key in children.items()}
         kept = [{name: part for name, part in some.items() if part is not None} for some in (into, out_of)]
-        return _Layer(start, leaving, given, gathered, *kept)
+        return _Layer(start, leaving, given, made, *kept)
 
 
 def _copied(states: Any) -> Tensor | None:
@@ -232,29 +253,35 @@ def _form(layer: nn.Module, seen: _Layer | None, tolerance: float) -> Form | Non
     for norm, added in _added(layer, seen, tolerance):
         for of_given, stream in ((False, seen.entering), (True, seen.given)):
             for after in _after(seen):
-                kept, scale, left = _fit(stream, added, after)
-                if left > tolerance * after.norm() or left > _MOST_LEFT * abs(scale) * added.norm():
+                (kept, *scales), left = _fit(stream, added, after)
+                least = min(abs(scale) * one.norm() for scale, one in zip(scales, added, strict=True))
+                if left > tolerance * after.norm() or left > _MOST_LEFT * least:
                     continue
-                if min(abs(kept), abs(scale)) >= _LEAST_FACTOR:
-                    found.append((left, Form(norm, _snapped(kept, tolerance), _snapped(scale, tolerance), of_given)))
+                if min(map(abs, (kept, *scales))) >= _LEAST_FACTOR:
+                    kept, *scales = (_snapped(factor, tolerance) for factor in (kept, *scales))
+                    scale, shares = (scales[0], (1.0,)) if len(scales) == 1 else (1.0, tuple(scales))
+                    found.append((left, Form(norm, kept, scale, of_given, shares)))
     # without a norm before it, attention is given the stream itself: rounding alone tells the two apart
     least = min((left for left, _ in found), default=0.0)
     return next((form for left, form in found if left <= 2 * least), None)
 
 
-def _added(layer: nn.Module, seen: _Layer, tolerance: float) -> Iterator[tuple[str | None, Tensor]]:
+def _added(layer: nn.Module, seen: _Layer, tolerance: float) -> Iterator[tuple[str | None, tuple[Tensor, ...]]]:
     """What attention may add: what it gathers, or what a child of the layer makes of that, if it is a norm."""
     yield None, seen.gathered
+    if len(seen.gathered) > 1:
+        return
+    (gathered,) = seen.gathered
     for name, given in seen.into.items():
         made = seen.out_of.get(name)
-        if made is None or (given - seen.gathered).norm() > tolerance * seen.gathered.norm():
+        if made is None or (given - gathered).norm() > tolerance * gathered.norm():
             continue
         norm = layer.get_submodule(name)
-        affine = Affine.of(norm, seen.gathered.to(Affine.dtype_of(norm, seen.gathered)))
-        rows = seen.gathered.to(affine.gain)
+        affine = Affine.of(norm, gathered.to(Affine.dtype_of(norm, gathered)))
+        rows = gathered.to(affine.gain)
         again = affine.sizes(rows, norm) * affine.linear(rows) + affine.shift
         if (again - made).norm() <= 10 * tolerance * made.norm():
-            yield name, made
+            yield name, (made,)
 
 
 def _after(seen: _Layer) -> Iterator[Tensor]:
@@ -264,12 +291,12 @@ def _after(seen: _Layer) -> Iterator[Tensor]:
     yield seen.leaving
 
 
-def _fit(stream: Tensor, added: Tensor, after: Tensor) -> tuple[float, float, float]:
-    """The factors a and b of the sum a stream + b added nearest to ``after``, and how far it is from it."""
-    parts = torch.stack([stream.flatten(), added.flatten()], dim=1)
+def _fit(stream: Tensor, added: Sequence[Tensor], after: Tensor) -> tuple[list[float], float]:
+    """The factors of the stream and of what is added whose sum is nearest to ``after``, and how far it is from it."""
+    parts = torch.stack([part.flatten() for part in (stream, *added)], dim=1)
     weights = torch.linalg.lstsq(parts, after.flatten()[:, None]).solution
     left = (parts @ weights)[:, 0] - after.flatten()
-    return float(weights[0]), float(weights[1]), float(left.norm())
+    return weights[:, 0].tolist(), float(left.norm())
 
 
 def _snapped(factor: float, tolerance: float) -> float:

@@ -1,72 +1,18 @@
 """What one pass of a model over a sequence leaves behind."""
 
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from functools import cached_property, partial
-from typing import NamedTuple
+from functools import cached_property
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import Cache, DynamicCache
 
 from captum_heta.models.cache import prefix_cache
-from captum_heta.models.calls import Call, attention_weights, recorded
+from captum_heta.models.calls import recorded
 from captum_heta.models.causal_lm import CausalLM
-from captum_heta.models.families import head_weights
-from captum_heta.models.residual import Form, Residual
+from captum_heta.models.layer_reading import KeysValues, LayerReading
+from captum_heta.models.layers import Layer
 from captum_heta.models.stages import Stage
-
-
-class KeysValues(NamedTuple):
-    """One layer's part of the cache, each (1, key-value heads, T, head size)."""
-
-    keys: Tensor
-    values: Tensor
-
-
-@dataclass(frozen=True, eq=False)
-class AttentionLayer:
-    """What one attention layer did to the sequence.
-
-    Attributes:
-        weights: computes A^lh anew, whose rows sum to 1, in pieces: pairs of the first query of a piece and its rows
-            (H, queries, keys up to the last query).
-        values: V^lh, (key-value heads, T, head size), as the module used them.
-        projection: W_O, the module that mixes the heads.
-        residual: the residual stream around it, if it was asked for.
-    """
-
-    weights: Callable[[], Iterator[tuple[int, Tensor]]]
-    values: Tensor
-    projection: nn.Module
-    residual: Residual | None = None
-
-    def mixers(self) -> Tensor:
-        """W_O^lh of each head, (H, head size, d), in float32 or better.
-
-        Raises:
-            ValueError: if its heads cannot share those of the values evenly.
-        """
-        mixers = head_weights(self.projection, self.values.shape[-1], like=self.values)
-        if len(mixers) % len(self.values):
-            raise ValueError(
-                f"{len(mixers)} heads of the output projection cannot share {len(self.values)} heads of values evenly."
-            )
-        return mixers
-
-    def bias(self) -> Tensor:
-        """What the projection makes of nothing, (d,)."""
-        mixed = self.mixers()
-        nothing = self.values.new_zeros(1, 1, mixed.shape[0] * mixed.shape[1])
-        return self.projection(nothing)[0, 0].detach()
-
-    def value_norms(self) -> Tensor:
-        """norm1(V_i^lh W_O^lh), (H, T): how much head h would carry away from position i."""
-        mixers = self.mixers()
-        shared = len(mixers) // len(self.values)  # query heads per key-value head
-        values = self.values.to(mixers.device, mixers.dtype)
-        # head by head: (T, d) at a time, not (H, T, d)
-        return torch.stack([(values[h // shared] @ mixer).abs().sum(-1) for h, mixer in enumerate(mixers)])
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,8 +23,8 @@ class Trace:
         lm: the model.
         embeds: X, (T, d), of the prompt and all outputs but the last.
         log_probs: (K, V), the predictions of the K outputs, at the last K positions.
-        layers: the attention of each layer, the first layer first.
-        past: the keys and values of each layer.
+        layers: what carried tokens on in each layer that does, the first layer first.
+        past: the keys and values of each layer; empty without a cache.
         position_ids: (T,), if they are not 0 to T - 1.
         per_layer: (T, ...), what the layers read of the token ids beside the embeddings.
     """
@@ -86,7 +32,7 @@ class Trace:
     lm: CausalLM
     embeds: Tensor
     log_probs: Tensor
-    layers: list[AttentionLayer]
+    layers: list[Layer]
     past: list[KeysValues]
     position_ids: Tensor | None = None
     per_layer: Tensor | None = None
@@ -153,7 +99,7 @@ class Trace:
     def entering(self, layer: int) -> Tensor:
         """The hidden states (T, d) that enter a layer."""
         if layer not in self._entering:
-            cache = DynamicCache()
+            cache = DynamicCache() if self.lm.attention.reuses_prefix else None
             with recorded({layer: self.lm.layer(layer)}) as calls:
                 for start, stop in self.lm.pieces(len(self.embeds)):
                     self.lm.log_probs(
@@ -194,14 +140,11 @@ def trace_of(
         TypeError: for ``residuals``, if the model's is not known; says why.
     """
     forms = lm.attention.residual_forms if residuals else []
-    entered = {index: lm.layer(index) for index, form in enumerate(forms) if not form.of_given}
-    modules = lm.attention.modules
-    cache = DynamicCache()  # without a config: sliding-window layers keep every value too
+    reading = LayerReading(lm, [not form.of_given for form in forms])
+    # without a config: sliding-window layers keep every value too
+    cache = DynamicCache() if lm.attention.takes_cache else None
     log_probs, starts = [], []
-    with (
-        recorded({index: module for index, (module, _) in modules.items()}) as calls,
-        recorded(entered) as streams,
-    ):
+    with reading:
         for start, stop in lm.pieces(len(embeds)):
             starts.append(start)
             predicted = min(stop - start, stop - (len(embeds) - n_outputs))
@@ -215,37 +158,9 @@ def trace_of(
             )
             if predicted > 0:
                 log_probs.append(found[0])
-    past = [KeysValues(keys, values) for keys, values, *_ in cache]
-    layers = [
-        AttentionLayer(
-            partial(_weights, lm, index, list(zip(starts, calls[index], strict=True)), past),
-            past[index].values[0],
-            projection,
-            _residual(lm, index, forms[index], streams.get(index, calls[index])) if residuals else None,
-        )
-        for index, (_, projection) in modules.items()
-    ]
+    past = [KeysValues(keys, values) for keys, values, *_ in cache or ()]
+    layers = reading.layers(starts, past, forms)
     return Trace(lm, embeds, torch.cat(log_probs), layers, past, position_ids, per_layer)
-
-
-def _residual(lm: CausalLM, index: int, form: Form, calls: list[Call]) -> Residual:
-    """The residual stream of a layer, from what was given to it or to its attention."""
-    norm = None if form.norm is None else lm.layer(index).get_submodule(form.norm)
-    return Residual(torch.cat([call.hidden_states[0] for call in calls]), form.kept, form.scale, norm)
-
-
-def _weights(
-    lm: CausalLM, layer: int, calls: list[tuple[int, Call]], past: list[KeysValues]
-) -> Iterator[tuple[int, Tensor]]:
-    """The attention weights of a layer, from its calls and the first query of each."""
-    for start, call in calls:
-        found = attention_weights(lm.attention.modules[layer][0], call, past, start)
-        if found is None:
-            raise RuntimeError(
-                f"{type(lm.model).__name__} returned no attention weights in layer {layer} (attention implementation: "
-                f"{lm.model.config._attn_implementation}). Load it with attn_implementation='eager'."
-            )
-        yield start, found
 
 
 def _part(tensor: Tensor | None, start: int, stop: int) -> Tensor | None:

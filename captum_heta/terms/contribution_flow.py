@@ -1,11 +1,12 @@
 """G, what really arrives: how much of what the target position is made of came from each token's values."""
 
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
 
-from captum_heta.models import AttentionLayer
+from captum_heta.models import AttentionLayer, Layer, MixingLayer
 from captum_heta.terms.proximity import Proximity
 from captum_heta.terms.semantic_flow import beginning
 
@@ -14,7 +15,7 @@ QUERIES = 128
 
 
 @torch.no_grad()
-def contribution_flow(layers: Sequence[AttentionLayer], positions: Tensor, joint: bool = False) -> Tensor:
+def contribution_flow(layers: Sequence[Layer], positions: Tensor, joint: bool = False) -> Tensor:
     """Contributions to the residual stream, rolled out from target positions.
 
     Attention of layer l makes y_t = x_t + sum over i, h of c_ti^h of the residual stream x_t, with
@@ -24,11 +25,12 @@ def contribution_flow(layers: Sequence[AttentionLayer], positions: Tensor, joint
     rho <- rho E + rho R goes from the last layer down. A token that much attention goes to and whose values are short,
     as an attention sink, gets little.
 
-    Where a norm stands before the sum, or factors, each part is scaled as the sum is. Biases are in y_t and are no part
-    of any token.
+    Where a norm stands before the sum, or factors, each part is scaled as the sum is; gates between A V and W_O are
+    part of c_ti. Biases are in y_t and are no part of any token. In a layer without attention, c_ti is what the output
+    of its modules loses at t without token i (`captum_heta.models.MixingLayer`).
 
     Args:
-        layers: the attention of each layer with its `captum_heta.models.Residual`, the first layer first.
+        layers: those that carry tokens on, each with its `captum_heta.models.Residual`, the first layer first.
         positions: (K,), the target positions.
         joint: one row for all of them together.
 
@@ -39,7 +41,7 @@ def contribution_flow(layers: Sequence[AttentionLayer], positions: Tensor, joint
     Raises:
         ValueError: if it is not finite.
     """
-    rho = beginning(positions, layers[-1].values.shape[1], joint)
+    rho = beginning(positions, layers[-1].length, joint)
     for layer in reversed(layers):
         rho = _below(layer, rho)
     if not torch.isfinite(rho).all():
@@ -50,8 +52,12 @@ def contribution_flow(layers: Sequence[AttentionLayer], positions: Tensor, joint
     return rho
 
 
-def _below(layer: AttentionLayer, rho: Tensor) -> Tensor:
+def _below(layer: Layer, rho: Tensor) -> Tensor:
     """Rho E + rho R of one layer, (K, T)."""
+    if isinstance(layer, MixingLayer):
+        edges, kept = _of_mixers(layer)
+        passed, stays = _handed_on(rho.to(edges.dtype), edges, kept)
+        return passed + stays
     sums = _Sums(layer)
     rho = rho.to(sums.dtype)
     below = torch.zeros_like(rho)
@@ -60,13 +66,44 @@ def _below(layer: AttentionLayer, rho: Tensor) -> Tensor:
         rows = rho[:, start:stop].sum(0).nonzero()[:, 0]  # the queries that something goes through
         for some in rows.split(QUERIES):
             edges, kept = sums.proximities(start + some, weights[:, some.to(weights.device)])
-            total = edges.sum(-1) + kept
-            stuck = total == 0  # where nothing has a part in the sum, all of it stays
-            kept, total = torch.where(stuck, 1, kept), torch.where(stuck, 1, total)
-            through = rho[:, start + some] / total.to(rho.device)
-            below[:, : edges.shape[-1]] += through @ edges.to(rho.device)
-            below[:, start + some] += through * kept.to(rho.device)
+            passed, stays = _handed_on(rho[:, start + some], edges, kept)
+            below[:, : edges.shape[-1]] += passed
+            below[:, start + some] += stays
     return below
+
+
+def _handed_on(rho: Tensor, edges: Tensor, kept: Tensor) -> tuple[Tensor, Tensor]:
+    """What queries hand on to their keys, (K, keys), and what they keep, (K, Q).
+
+    Args:
+        rho: (K, Q).
+        edges: (Q, keys), of each key's parts.
+        kept: (Q,), of the stream.
+    """
+    edges, kept = edges.to(rho.device), kept.to(rho.device)
+    total = edges.sum(-1) + kept
+    stuck = total == 0  # where nothing has a part in the sum, all of it stays
+    kept, total = torch.where(stuck, 1, kept), torch.where(stuck, 1, total)
+    through = rho / total
+    return through @ edges, through * kept
+
+
+def _of_mixers(layer: MixingLayer) -> tuple[Tensor, Tensor]:
+    """P of what each token gives to each position, (T, T), and of the stream itself, (T,)."""
+    residual = layer.residual
+    assert residual is not None
+    made = layer.gathered()
+    shares = torch.tensor(layer.shares).to(made)
+    written, factors = residual.written((shares[:, None, None] * made).sum(0))
+    stream = residual.kept * residual.stream.to(made)
+    y = stream + written
+
+    def proximity(share: float, parts: Tensor, begin: int) -> Tensor:
+        added = factors[begin:] * residual.part(share * parts)
+        return ((y[begin:].abs() - (y[begin:] - added).abs()).sum(-1)).clamp(min=0)
+
+    edges = [layer.measured(number, partial(proximity, share)) for number, share in enumerate(layer.shares)]
+    return torch.stack(edges).sum(0), Proximity(y).of_own(stream)
 
 
 class _Sums:
@@ -81,6 +118,7 @@ class _Sums:
         self.shared = len(self.mixers) // len(self.values)
         self.bias = layer.bias().to(self.device, self.dtype)
         self.stream = self.residual.stream.to(self.device)
+        self.gates = None if layer.gates is None else layer.gates.to(self.device, self.dtype)
 
     def proximities(self, rows: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
         """P of what each key gives to some queries, (Q, keys), and of the stream itself, (Q,).
@@ -89,16 +127,32 @@ class _Sums:
             rows: (Q,), the queries' positions.
             weights: (H, Q, keys).
         """
-        weights = weights.to(self.device, self.dtype)
+        weights, rows = weights.to(self.device, self.dtype), rows.to(self.device)
         keys = weights.shape[-1]
-        values = self.values[:, :keys]
         gathered = self.bias + sum(
-            (weights[h] @ values[h // self.shared]) @ mixer for h, mixer in enumerate(self.mixers)
+            self._gated(weights[h] @ self.values[h // self.shared, :keys], rows, h) @ mixer
+            for h, mixer in enumerate(self.mixers)
         )
         written, factors = self.residual.written(gathered)
-        stream = self.residual.kept * self.stream[rows.to(self.device)].to(self.dtype)
-        near = Proximity(stream + written)
+        stream = self.residual.kept * self.stream[rows].to(self.dtype)
+        y = stream + written
+        near = Proximity(y)
         edges = weights.new_zeros(len(rows), keys)
         for h, mixer in enumerate(self.mixers):
-            edges += near.of_scaled(factors * weights[h], self.residual.part(values[h // self.shared] @ mixer))
+            values = self.values[h // self.shared, :keys]
+            if self.gates is None:
+                edges += near.of_scaled(factors * weights[h], self.residual.part(values @ mixer))
+            else:
+                edges += self._through_gates(y, factors * weights[h], self.gates[rows, h], values, mixer)
         return edges, near.of_own(stream)
+
+    def _gated(self, gathered: Tensor, rows: Tensor, head: int) -> Tensor:
+        return gathered if self.gates is None else self.gates[rows, head] * gathered
+
+    def _through_gates(self, y: Tensor, weights: Tensor, gates: Tensor, values: Tensor, mixer: Tensor) -> Tensor:
+        """P of a head's parts, (Q, keys), whose directions differ between queries."""
+        rows = []
+        for sums, weight, gate in zip(y, weights, gates, strict=True):
+            parts = weight[:, None] * self.residual.part((gate * values) @ mixer)
+            rows.append((sums.abs() - (sums - parts).abs()).sum(-1).clamp(min=0))
+        return torch.stack(rows)

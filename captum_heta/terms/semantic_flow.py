@@ -1,43 +1,97 @@
 """M, the causal gate of HETA: how much of what the target position is made of came from each token."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from captum_heta.models import AttentionLayer
+from captum_heta.models import AttentionLayer, Layer, MixingLayer
 
 
-def rollout(
-    layers: Iterable[AttentionLayer], positions: Tensor, joint: bool = False
-) -> Iterator[tuple[AttentionLayer, Tensor, Tensor]]:
+class Followed(NamedTuple):
+    """What one layer hands on of a rho, each (K, T).
+
+    Attributes:
+        sent: the mean over heads of Phi_h, what its keys are sent.
+        carried: sum_h Phi_h(i) norm1(V_i^h W_O^h), how much they carry away.
+        below: (rho + sent) / 2, the rho of the layer below.
+    """
+
+    sent: Tensor
+    carried: Tensor
+    below: Tensor
+
+
+def rollout(layers: Sequence[Layer], positions: Tensor, joint: bool = False) -> Iterator[Followed]:
     """Attention followed down from target positions, so that only paths that end there count.
 
     Starts from rho = one-hot(position). In each layer, from the last to the first, head h sends Phi_h = rho A^h, and
     rho <- (rho + mean_h Phi_h) / 2 goes on to the layer below; the half that stays is the residual stream
     (Abnar & Zuidema 2020, arXiv 2005.00928).
 
+    A layer without attention has parts c_ti in its place, what position t loses without token i: it carries
+    norm1(c_ti), as a head carries norm1(A_ti V_i W_O), and sends rho along them over their sum.
+
     Args:
-        layers: the attention of each layer, the first layer first.
+        layers: those that carry tokens on, the first layer first.
         positions: (K,), the target positions.
         joint: start from all of them at once, with equal parts of one.
 
     Yields:
-        Each layer, from the last to the first, with its Phi (K, H, T) and the rho (K, T) below it; 1 for K if
-        ``joint``.
+        What each layer hands on, from the last to the first; 1 for K if ``joint``.
     """
-    layers = list(layers)
-    length = layers[-1].values.shape[1]
-    rho = beginning(positions, length, joint)
+    rho = beginning(positions, layers[-1].length, joint)
     for layer in reversed(layers):
-        phi = rho.new_zeros(len(rho), 1, length)
-        for start, weights in layer.weights():
-            precise = torch.promote_types(weights.dtype, torch.float32)
-            weights, rho = weights.to(positions.device, precise), rho.to(precise)
-            part = torch.einsum("kt,hts->khs", rho[:, start : start + weights.shape[1]], weights)
-            phi = phi + torch.nn.functional.pad(part, (0, length - part.shape[-1]))
-        rho = (rho + phi.mean(1)) / 2
-        yield layer, phi, rho
+        sent, carried = _through_attention(layer, rho) if isinstance(layer, AttentionLayer) else _through(layer, rho)
+        rho = (rho.to(sent) + sent) / 2
+        yield Followed(sent, carried, rho)
+
+
+def _through_attention(layer: AttentionLayer, rho: Tensor) -> tuple[Tensor, Tensor]:
+    heads = []
+    carried = torch.zeros_like(rho)
+    for start, weights in layer.weights():
+        precise = torch.promote_types(weights.dtype, torch.float32)
+        weights, rho = weights.to(rho.device, precise), rho.to(precise)
+        some = rho[:, start : start + weights.shape[1]]
+        part = torch.einsum("kt,hts->khs", some, weights)
+        heads.append(torch.nn.functional.pad(part, (0, layer.length - part.shape[-1])))
+        if layer.gates is not None:
+            carried = carried + _carried_through_gates(layer, start, some, weights)
+    phi = torch.stack(heads).sum(0)
+    if layer.gates is None:
+        carried = torch.einsum("khs,hs->ks", phi, layer.value_norms().to(phi.device, phi.dtype))
+    return phi.mean(1), carried
+
+
+def _carried_through_gates(layer: AttentionLayer, start: int, rho: Tensor, weights: Tensor) -> Tensor:
+    """sum_t,h rho_t A_ti^h norm1((gates_t^h V_i^h) W_O^h), (K, T): gates are of the position that gathers."""
+    assert layer.gates is not None
+    mixers = layer.mixers()
+    values = layer.values.to(mixers.device, mixers.dtype)
+    gates = layer.gates.to(mixers.device, mixers.dtype)
+    shared, keys = len(mixers) // len(values), weights.shape[-1]
+    found = torch.zeros(len(rho), layer.length, dtype=mixers.dtype, device=mixers.device)
+    for t in rho.sum(0).nonzero()[:, 0].tolist():
+        for h, mixer in enumerate(mixers):
+            norms = ((gates[start + t, h] * values[h // shared, :keys]) @ mixer).abs().sum(-1)
+            found[:, :keys] += rho[:, t, None].to(found) * (weights[h, t].to(found) * norms)
+    return found.to(rho.device, rho.dtype)
+
+
+def _through(layer: MixingLayer, rho: Tensor) -> tuple[Tensor, Tensor]:
+    sent, carried = [], []
+    for number in range(len(layer.mixers)):
+        norms = layer.measured(number, lambda parts, begin: parts.abs().sum(-1))
+        rho = rho.to(norms.dtype)
+        carried.append(rho @ norms.to(rho.device))
+        itself = torch.eye(len(norms), dtype=norms.dtype, device=norms.device)
+        totals = norms.sum(-1, keepdim=True)
+        # where nothing comes from anywhere, all of it stays
+        shares = torch.where(totals > 0, norms / totals.where(totals > 0, 1), itself)
+        sent.append(rho @ shares.to(rho.device))
+    return torch.stack(sent).mean(0), torch.stack(carried).sum(0)
 
 
 def beginning(positions: Tensor, length: int, joint: bool) -> Tensor:
@@ -46,11 +100,13 @@ def beginning(positions: Tensor, length: int, joint: bool) -> Tensor:
     return rho.mean(0, keepdim=True) if joint else rho
 
 
-def semantic_flow(layers: Iterable[AttentionLayer], positions: Tensor, joint: bool = False) -> Tensor:
+def semantic_flow(layers: Sequence[Layer], positions: Tensor, joint: bool = False) -> Tensor:
     """M[i] = (1/Z) sum_{l,h} Phi_lh(i -> target) norm1(V_i^lh W_O^lh) (Pramanik et al. 2026, arXiv 2604.13258).
 
+    Layers without attention, and gates between A V and W_O, are followed as `rollout` says.
+
     Args:
-        layers: the attention of each layer, the first layer first.
+        layers: those that carry tokens on, the first layer first.
         positions: (K,), the target positions.
         joint: one row for all of them together.
 
@@ -59,13 +115,9 @@ def semantic_flow(layers: Iterable[AttentionLayer], positions: Tensor, joint: bo
         position.
 
     Raises:
-        ValueError: if no attention head carries anything to a target position, or something that is not finite.
+        ValueError: if no layer carries anything to a target position, or something that is not finite.
     """
-    parts = [
-        torch.einsum("khs,hs->ks", phi, layer.value_norms().to(phi.device, phi.dtype))
-        for layer, phi, _ in rollout(layers, positions, joint)
-    ]
-    flow = torch.stack(parts).sum(0)
+    flow = torch.stack([followed.carried for followed in rollout(layers, positions, joint)]).sum(0)
     total = flow.sum(-1, keepdim=True)
     if not torch.isfinite(total).all():
         raise ValueError(
@@ -79,21 +131,20 @@ def semantic_flow(layers: Iterable[AttentionLayer], positions: Tensor, joint: bo
     return flow / total
 
 
-def attention_rollout(layers: Iterable[AttentionLayer], positions: Tensor) -> Tensor:
+def attention_rollout(layers: Sequence[Layer], positions: Tensor) -> Tensor:
     """Rows ``positions`` of the product over layers of (mean over heads of A + 1) / 2 (Abnar & Zuidema 2020).
 
     Args:
-        layers: the attention of each layer, the first layer first.
+        layers: those that carry tokens on, the first layer first.
         positions: (K,), the target positions.
 
     Returns:
         (K, T), float32 or better: non-negative, each row sums to 1.
     """
-    *_, (_, _, rho) = rollout(layers, positions)
-    return rho
+    *_, last = rollout(layers, positions)
+    return last.below
 
 
-def last_attention(layers: Iterable[AttentionLayer], positions: Tensor) -> Tensor:
+def last_attention(layers: Sequence[Layer], positions: Tensor) -> Tensor:
     """Rows ``positions`` of the last layer's attention, mean over heads; (K, T), each row sums to 1."""
-    _, phi, _ = next(rollout(layers, positions))
-    return phi.mean(1)
+    return next(rollout(layers, positions)).sent

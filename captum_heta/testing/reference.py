@@ -156,7 +156,7 @@ def naive_information(
 
 def whole_attention(layer: AttentionLayer) -> Tensor:
     """A, (H, T, T)."""
-    length = layer.values.shape[1]
+    length = layer.length
     rows = [torch.nn.functional.pad(part, (0, length - part.shape[-1])) for _, part in layer.weights()]
     return torch.cat(rows, dim=1)
 
@@ -169,7 +169,7 @@ def naive_semantic_flow(layers: Sequence[AttentionLayer], target: int, mixers: S
         target: the target position.
         mixers: W_O of each layer, (H * head size, d).
     """
-    length = layers[0].values.shape[1]
+    length = layers[0].length
     rho = [1.0 if position == target else 0.0 for position in range(length)]
     flow = [0.0] * length
     for layer, mixer in reversed(list(zip(layers, mixers, strict=True))):

@@ -124,7 +124,7 @@ def predicted(model: Any, ids: Tensor, embeds: Tensor | None = None) -> Tensor:
     handles = []
     if embeds is not None:
         table = model.get_input_embeddings()
-        handles = [table.register_forward_hook(lambda module, given, output: embeds[None].to(output.dtype))]
+        handles = [table.register_forward_hook(lambda module, given, output: embeds[None].to(output.dtype).clone())]
     try:
         return model(input_ids=ids[None], use_cache=False).logits[0, -1].float().log_softmax(-1)
     finally:

@@ -4,7 +4,7 @@ from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from captum_heta.models.families import attention_candidates, decoder_layers, head_weights
-from captum_heta.models.trace import AttentionLayer
+from captum_heta.models.layers import AttentionLayer
 from captum_heta.testing.architectures import CONFIGS, tiny_model
 
 

@@ -32,8 +32,9 @@ def test_is_a_distribution_over_what_the_target_sees():
 
 
 def test_rollout_keeps_the_mass_of_the_target():
-    for _, phi, _ in rollout([layer() for _ in range(4)], torch.tensor([4, 1])):
-        torch.testing.assert_close(phi.sum(-1), torch.ones(2, 4, dtype=torch.float64))
+    for followed in rollout([layer() for _ in range(4)], torch.tensor([4, 1])):
+        torch.testing.assert_close(followed.sent.sum(-1), torch.ones(2, dtype=torch.float64))
+        torch.testing.assert_close(followed.below.sum(-1), torch.ones(2, dtype=torch.float64))
 
 
 def test_a_token_that_no_head_attends_to_has_no_flow():
@@ -55,8 +56,8 @@ def test_attention_without_values_is_an_error():
 
 def test_joint_flow_starts_from_all_targets_at_once():
     layers, positions = [layer() for _ in range(3)], torch.tensor([4, 2])
-    together = [phi for _, phi, _ in rollout(layers, positions, joint=True)]
-    apart = [phi.mean(0, keepdim=True) for _, phi, _ in rollout(layers, positions)]
+    together = [followed.sent for followed in rollout(layers, positions, joint=True)]
+    apart = [followed.sent.mean(0, keepdim=True) for followed in rollout(layers, positions)]
     torch.testing.assert_close(together, apart)
     assert semantic_flow(layers, positions, joint=True).shape == (1, 5)
     torch.testing.assert_close(semantic_flow(layers, positions[:1], joint=True), semantic_flow(layers, positions[:1]))

@@ -1,0 +1,257 @@
+"""Where each layer of a model carries tokens on: attention that can be read, or other modules.
+
+Passes decide, not names.
+"""
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from functools import partial
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from captum_heta.models.attention_reading import ALIKE, AttentionPass, Candidate, what_is_between
+from captum_heta.models.calls import Call, after, answered, before, recorded
+from captum_heta.models.language_model import LanguageModel
+from captum_heta.models.layers import Mixer, first
+from captum_heta.models.selfcheck import UnfitModelError
+
+# Far more than rounding of rows that are computed side by side, far less than what a token does to those after it.
+_MIXED = 1e-4
+
+
+class Attention(NamedTuple):
+    """An attention module that can be read, by names in the model.
+
+    Attributes:
+        layer: the number of its layer; one may have several, one after the other.
+        module: it.
+        projection: what mixes its heads.
+        at_interface: whether its values are read at the interface; otherwise in the cache.
+        between: `what_is_between` A V and the projection.
+    """
+
+    layer: int
+    module: str
+    projection: str
+    at_interface: bool
+    between: str
+
+
+class Others(NamedTuple):
+    """Modules of any kind that carry tokens on in a layer beside each other, by names in the model."""
+
+    layer: int
+    modules: tuple[str, ...]
+
+
+Place = Attention | Others
+
+
+def places(lm: LanguageModel, layers: Sequence[nn.Module], ids: Tensor) -> list[Place]:
+    """Where tokens are carried on, in their order; call within a pass of `captum_heta.models.selfcheck`.
+
+    Args:
+        lm: the model, in eager attention.
+        layers: of the text.
+        ids: (n,), the text that is passed.
+
+    Raises:
+        UnfitModelError: if tokens are carried on by anything that is not found.
+    """
+    return _Search(lm, layers, ids).found()
+
+
+class _Search:
+    def __init__(self, lm: LanguageModel, layers: Sequence[nn.Module], ids: Tensor) -> None:
+        self.lm, self.layers, self.ids = lm, layers, ids
+        self.name = type(lm.model).__name__
+        self.names = {id(module): name for name, module in lm.model.named_modules()}
+        self.texts = torch.stack([ids, ids])
+        self.texts[1, 0] = ids[1]  # another one
+        self.per_layer = lm.per_layer(ids)  # before there are hooks, as this may take passes of its own
+
+    def found(self) -> list[Place]:
+        candidates = self._candidates()
+        mixing = self._mixing([one.projection for some in candidates.values() for one in some])
+        readable = {number: some for number, some in candidates.items() if number not in mixing}
+        others = {number: self._others(number) for number in range(len(self.layers)) if number not in readable}
+        silenced = [one.projection for some in readable.values() for one in some]
+        silenced += [module for some in others.values() for module in some]
+        left = self._mixing(silenced) if others else set()
+        if left:
+            raise UnfitModelError(
+                f"{self.name} carries tokens on in layer(s) {sorted(left)} by something else than modules of these "
+                f"layers: captum_heta cannot follow it. {WITHOUT_ATTENTION}"
+            )
+        found: list[Place] = []
+        for number in range(len(self.layers)):
+            if number in readable:
+                found += [self._attention(number, one) for one in readable[number]]
+            elif others[number]:
+                found.append(Others(number, tuple(self.names[id(module)] for module in others[number])))
+        return found
+
+    def _pass(self, ids: Tensor) -> Tensor:
+        return self.lm.log_probs(self.lm.embed(ids), keep=len(self.ids), per_layer=self.per_layer)
+
+    def _candidates(self) -> dict[int, list[Candidate]]:
+        """By layer, its attention modules, if all that it calls can be read."""
+        seen = AttentionPass(self.lm.model)
+        with seen.watched():
+            self._pass(self.ids[None])
+        found = {}
+        for number, layer in enumerate(self.layers):
+            called = seen.called(layer)
+            candidates = [one for one in map(seen.candidate, called) if one is not None]
+            if called and len(candidates) == len(called) and self._one_after_the_other(number, called):
+                found[number] = candidates
+        return found
+
+    def _one_after_the_other(self, number: int, modules: Sequence[nn.Module]) -> bool:
+        """Whether each of several modules is given what the ones before it carried on, in the order of their names."""
+        if len(modules) == 1:
+            return True
+        with before(self.layers[number], _alike_again(None)), recorded(dict(enumerate(modules))) as calls:
+            self._pass(self.texts)
+        given = [self._differ(calls[i][0].hidden_states) for i in range(len(modules))]
+        return given == [False] + [True] * (len(modules) - 1)
+
+    def _attention(self, number: int, candidate: Candidate) -> Attention:
+        return Attention(
+            number,
+            self.names[id(candidate.module)],
+            self.names[id(candidate.projection)],
+            candidate.at_interface,
+            what_is_between(candidate),
+        )
+
+    def _mixing(self, silenced: Sequence[nn.Module]) -> set[int]:
+        """The layers that carry a text's first token on to the others, while some modules say nothing.
+
+        Two texts that differ in their first token go through the model. Each layer is given them alike after it.
+        """
+        mixing: set[int] = set()
+        outside: list[Tensor] = []
+
+        def entering(states: Tensor) -> None:
+            if self._differ(states):
+                outside.append(states)
+
+        def seen(number: int, states: Tensor) -> None:
+            if self._differ(states):
+                mixing.add(number)
+
+        with ExitStack() as stack:
+            for module in silenced:
+                stack.enter_context(after(module, _nothing))
+            for number, layer in enumerate(self.layers):
+                stack.enter_context(before(layer, _alike_again(None if number else entering)))
+                stack.enter_context(after(layer, _seen(partial(seen, number))))
+            log_probs = self._pass(self.texts)
+        if outside or (self._differ(log_probs) and not mixing):
+            raise UnfitModelError(
+                f"{self.name} carries tokens on outside its layers, which captum_heta cannot follow. "
+                f"{WITHOUT_ATTENTION}"
+            )
+        return mixing
+
+    def _differ(self, states: Tensor) -> bool:
+        scale = states[0, 1:].float().std() + torch.finfo(torch.float32).tiny
+        return bool((states[0, 1:] - states[1, 1:]).float().abs().max() > _MIXED * scale)
+
+    def _others(self, number: int) -> list[nn.Module]:
+        """The children of a layer that carry tokens on: given alike texts but for the first token, they make others."""
+        layer = self.layers[number]
+        children = dict(layer.named_children())
+        given: dict[str, Tensor] = {}
+        made: dict[str, Tensor] = {}
+        calls: dict[str, list[Call]] = {name: [] for name in children}
+
+        def note(name: str, arguments: tuple[Any, ...], named: dict[str, Any]) -> None:
+            call = Call(arguments, named)
+            calls[name].append(call)
+            states = arguments[0] if arguments else named.get("hidden_states")
+            if isinstance(states, Tensor):
+                given[name] = states.clone()
+
+        def keep(name: str, arguments: tuple[Any, ...], output: Any) -> None:
+            if isinstance(first(output), Tensor):
+                made[name] = first(output).clone()
+
+        with ExitStack() as stack:
+            stack.enter_context(before(layer, _alike_again(None)))
+            for name, child in children.items():
+                stack.enter_context(before(child, partial(note, name)))
+                stack.enter_context(answered(child, partial(keep, name)))
+            self._pass(self.texts)
+        shape = (2, len(self.ids), self.lm.embed(self.ids).shape[-1])
+        found = []
+        for name in children:
+            whole = name in given and name in made and given[name].shape == made[name].shape == shape
+            if whole and not self._differ(given[name]) and self._differ(made[name]):
+                if len(calls[name]) > 1:
+                    raise UnfitModelError(
+                        f"{self.name} runs {type(children[name]).__name__} several times in layer {number}: "
+                        f"captum_heta cannot follow a loop. {WITHOUT_ATTENTION}"
+                    )
+                self._check_again(number, children[name], calls[name][0], made[name])
+                found.append(children[name])
+        return found
+
+    def _check_again(self, number: int, module: nn.Module, call: Call, made: Tensor) -> None:
+        """A module that is called again by itself, with one text of two, must make the same of it."""
+        alone = Call(*_rows((call.arguments, call.named)))
+        again = Mixer(module, alone).of(call.hidden_states)
+        if again.shape != made.shape or not torch.allclose(
+            again.float(), made.float(), rtol=ALIKE, atol=ALIKE * made.std().item()
+        ):
+            raise UnfitModelError(
+                f"{type(module).__name__} in layer {number} of {self.name} makes something else when it is called "
+                f"again with the same states: captum_heta cannot leave tokens out of it. {WITHOUT_ATTENTION}"
+            )
+
+
+WITHOUT_ATTENTION = "NormXLogit, ReAGent, TDD and Captum's perturbation methods need no attention."
+
+
+def _nothing(output: Any) -> Any:
+    if isinstance(output, tuple):
+        return (torch.zeros_like(output[0]), *output[1:])
+    return torch.zeros_like(output)
+
+
+def _rows(given: Any) -> Any:
+    """Arguments for two rows as those for the first of them."""
+    if isinstance(given, Tensor):
+        return given[:1] if given.ndim > 1 and len(given) == 2 else given
+    if isinstance(given, dict):
+        return {name: _rows(value) for name, value in given.items()}
+    if type(given) in (tuple, list):
+        return type(given)(_rows(value) for value in given)
+    return given
+
+
+def _alike_again(look: Callable[[Tensor], Any] | None) -> Callable[[tuple[Any, ...], dict[str, Any]], Any]:
+    """A layer's second text is given the first one's states after the first token: each layer speaks for itself."""
+
+    def change(arguments: tuple[Any, ...], named: dict[str, Any]) -> Any:
+        call = Call(arguments, named)
+        states = call.hidden_states
+        if states.ndim != 3:  # several streams: what is mixed is seen at the end
+            return None
+        if look is not None:
+            look(states)
+        return call.having(torch.stack([states[0], torch.cat([states[1, :1], states[0, 1:]])]))
+
+    return change
+
+
+def _seen(look: Callable[[Tensor], None]) -> Callable[[Any], None]:
+    def see(output: Any) -> None:
+        states = first(output)
+        if isinstance(states, Tensor) and states.ndim == 3:
+            look(states)
+
+    return see
