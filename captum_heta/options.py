@@ -170,8 +170,9 @@ class HETAOptions(ContrastOptions, CurvatureOptions, BatchOptions):
             so that neither outweighs the other by its unit.
         gamma: the weight of the information in a sum, >= 0; None for 0.5.
         skip: in a product the masked passes, which cost most, are made in the order of what the other two terms leave
-            possible, until the rest cannot have more than this share of the score; what is left is scored as what does
-            not change the target, next to nothing, and has NaN as its information. None for 0.02; 0 for all of them.
+            possible, until the rest has at most this share of the score, if none of it tells more than the last 48 that
+            were looked at; what is left is scored as what does not change the target, next to nothing, and has NaN as
+            its information. None for 0.02; 0 for all of them.
     """
 
     baselines: "Baselines" = None

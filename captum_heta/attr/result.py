@@ -52,7 +52,8 @@ class LLMTokenAttributionResult(LLMAttributionResult):
         provenance: how the numbers were made: model, options, versions, date, seconds; of HETA the mode that ran,
             ``products`` (Hessian products, or gradients), ``passes`` (masked copies), ``omitted`` (the share of the
             matrix that the mode leaves out), ``curvature_error`` (the sum of the standard errors over that of S), and
-            in a product ``skipped`` (features without a masked pass) and ``skipped_share`` (of the score, at most).
+            in a product ``skipped`` (features without a masked pass) and ``skipped_share`` (of the score, at most, if
+            none of those tells more than the last 48 that were looked at).
     """
 
     def __init__(

@@ -3,7 +3,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from captum_heta.terms.lazy import lazily
+from captum_heta.terms.lazy import lazily, likely
 
 
 def looked(cheap, costly, skip):
@@ -60,6 +60,27 @@ def test_a_row_that_needs_a_feature_is_enough():
     assert {0, 1, 18, 19} <= set(asked)
 
 
+def test_one_large_value_at_the_start_does_not_keep_it_going():
+    cheap = 0.97 ** torch.arange(300.0)[None]
+    costly = torch.full((1, 300), 0.1)
+    _, asked = looked(cheap, costly, 0.02)
+    costly[0, 0] = 8
+    found, fewer = looked(cheap, costly, 0.02)
+    assert 48 < len(fewer) <= len(asked)
+    assert 0 < found.bound.item() <= 0.02
+    costly[0, len(fewer) - 1] = 8  # a late one does
+    assert len(looked(cheap, costly, 0.02)[1]) > len(fewer)
+
+
+def test_what_is_likely_next():
+    values = torch.cat([torch.full((1, 2), 8.0), torch.linspace(0.3, 0.1, 48)[None]], 1)
+    assert likely(values).tolist() == pytest.approx([(16 + 0.2 * 48) / 50])
+    assert likely(values[:, 1:]).tolist() == pytest.approx([(8 + 0.2 * 48) / 49])
+    assert likely(values[:, 2:]).item() == pytest.approx(0.3)
+    assert likely(values[:, :20]).item() == 8
+    assert likely(-values).item() == 0
+
+
 def test_nothing_to_look_at():
     found, asked = looked(torch.rand(2, 0), torch.rand(2, 0), 0.02)
     assert found.values.shape == (2, 0)
@@ -70,15 +91,15 @@ def test_nothing_to_look_at():
 
 
 @given(st.integers(0, 10_000), st.sampled_from([0.01, 0.02, 0.1, 0.5]), st.floats(0.5, 4))
-def test_what_is_left_is_below_the_bound_if_nothing_left_is_larger(seed, skip, spread):
+def test_what_is_left_is_below_the_bound_if_nothing_left_is_larger_than_likely(seed, skip, spread):
     generator = torch.Generator().manual_seed(seed)
-    cheap = torch.rand(2, 50, generator=generator).pow(spread)
-    costly = torch.randn(2, 50, generator=generator)
+    cheap = torch.rand(2, 150, generator=generator).pow(spread)
+    costly = torch.randn(2, 150, generator=generator).exp() - 0.5
     found, asked = looked(cheap, costly, skip)
     products = cheap * costly.clamp(min=0)
-    left = [i for i in range(50) if i not in asked]
+    left = [i for i in range(150) if i not in asked]
     for row in range(2):
-        if left and costly[row, left].max() <= costly[row, asked].max():
+        if left and costly[row, left].max() <= likely(costly[row : row + 1, asked]):
             lost = products[row, left].sum() / products[row].sum()
             assert lost <= found.bound[row] + 1e-6
             assert found.bound[row] <= skip
