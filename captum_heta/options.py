@@ -90,7 +90,7 @@ class CurvatureOptions(DrawOptions):
         n_samples: Rademacher probes that estimate S. The error falls with their square root. None: 10 in "exact" and
             "gauss_newton", where each costs a product a feature (400 at most with ``tolerance``); 100 in "low_rank",
             in "fisher" and in "gauss_newton" with ``contrast``, where they cost none.
-        rank: products of "low_rank" in a window at most, gradients of "fisher" at most. None for 64 and 16.
+        rank: products of "low_rank" in a window at most, gradients of "fisher" at most. None for 64 and 8.
         tolerance: how exact S is to be. In "exact" and "gauss_newton": draw probes until the standard error of each
             feature's S is at most this part of it, or ``n_samples`` are drawn; None draws them all, as is done where
             they cost nothing. In "low_rank": stop before ``rank`` when S has settled, that is when the last block of
@@ -148,7 +148,7 @@ class CurvatureOptions(DrawOptions):
 
     def products(self, mode: str) -> int:
         """Products or gradients of a mode that has a rank, at most."""
-        return (16 if mode == "fisher" else 64) if self.rank is None else self.rank
+        return (8 if mode == "fisher" else 64) if self.rank is None else self.rank
 
 
 @dataclass(frozen=True, kw_only=True)
