@@ -11,20 +11,13 @@ from captum_heta.testing.every_model import KINDS
 # one of each kind: attention, its variants, what is beside it or in its place
 REPRESENTATIVES = (
     *("gpt2", "llama", "mixtral", "gpt_oss", "bart", "whisper", "gemma3n_text", "gemma4_text", "diffllama"),
-    *(
-        "mamba",
-        "rwkv",
-        "falcon_h1",
-        "olmo_hybrid",
-        "minimax",
-        "zaya",
-        "deepseek_v3",
-        "xlnet",
-        "bert",
-        "dots3_note_text",
-    ),
+    *("mamba", "rwkv", "falcon_h1", "olmo_hybrid", "minimax", "zaya", "xlnet", "bert"),
+    *("deepseek_v3", "glm_moe_dsa", "longcat_flash", "qwen3_next", "lfm2_moe", "granitemoehybrid", "nemotron_h"),
 )
-PICTURES = ("llava", "qwen2_vl", "qwen3_vl_moe", "glm4v_moe", "kosmos-2.5", "paligemma", "blip-2", "idefics", "aria")
+PICTURES = (
+    *("llava", "qwen2_vl", "qwen3_vl_moe", "glm4v_moe", "kosmos-2.5", "paligemma", "blip-2", "idefics", "aria"),
+    *("qwen3_5_moe", "kimi_k25", "mistral3"),
+)
 FINE = (sweep.RIGHT, sweep.APPROXIMATE, sweep.REFUSED, sweep.NOT_BUILT)
 
 
@@ -51,7 +44,7 @@ def test_every_model_type(kind, model_type):
 
 
 def test_what_was_right_stays_right():
-    for model_type in ("gpt2", "llama", "falcon", "bloom", "opt"):
+    for model_type in ("gpt2", "llama", "falcon", "bloom", "opt", "deepseek_v3", "lfm2", "mamba"):
         row = sweep.swept("causal", model_type)
         assert row.result == sweep.RIGHT, row
 
@@ -74,7 +67,7 @@ def test_a_model_that_is_left_changed_is_found(monkeypatch):
 
 def test_the_command_prints_a_table():
     done = subprocess.run(
-        [sys.executable, "-m", "captum_heta.testing.sweep", "--kind", "causal", "gpt2", "mamba"],
+        [sys.executable, "-m", "captum_heta.testing.sweep", "--kind", "causal", "gpt2", "rwkv"],
         capture_output=True,
         text=True,
         check=True,
@@ -82,5 +75,7 @@ def test_the_command_prints_a_table():
     lines = done.stdout.splitlines()
     assert lines[0] == "| kind | model type | HETA | why | other methods | seconds |"
     assert lines[2].startswith("| causal | gpt2 | right |  | right |")
-    assert lines[3].startswith("| causal | mamba | refused | TypeError: MambaForCausalLM has no attention")
+    assert lines[3].startswith(
+        "| causal | rwkv | refused | UnfitModelError: RwkvForCausalLM carries tokens on in layer(s)"
+    )
     assert lines[-1] == "causal: refused 1, right 1"

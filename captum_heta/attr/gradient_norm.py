@@ -30,7 +30,7 @@ class GradientNorm(TokenAttribution[GradientNormOptions]):
     several tokens has the sum of theirs.
 
     Args:
-        forward_func: a causal language model of Hugging Face transformers with attention in every layer, as for `HETA`.
+        forward_func: a causal language model of Hugging Face transformers, as for `HETA`.
 
     Raises:
         TypeError: if it is none; when it attributes, if a quantized model has no right gradients.

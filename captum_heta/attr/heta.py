@@ -36,9 +36,9 @@ class HETA(TokenAttribution[HETAOptions]):
             call it runs in eval mode with eager attention and frozen parameters.
 
     Raises:
-        TypeError: if the model is not a causal language model with attention in every layer; when it attributes, for a
-            quantized model without right second derivatives, and for ``last_n_layers`` with a model whose layers are in
-            no list.
+        TypeError: if the model is not a causal language model; when it attributes, if something carries its tokens on
+            that is not found, for a quantized model without right second derivatives, and for ``last_n_layers`` with a
+            model whose layers are in no list.
         RuntimeError: when it attributes, if the model returns no attention or second derivatives that are not finite.
 
     Example::

@@ -113,16 +113,22 @@ class AttentionPass:
         self._events.append(_Event("returned", key, output[0] if isinstance(output, tuple) else output))
 
     def _mixing(self, module: nn.Module) -> _Event | None:
-        """What mixes the heads: the last matrix within the module that is given as many numbers, or the next one."""
+        """What mixes the heads: the last matrix within the module that is given as many numbers, or the next one.
+
+        Of matrices inside of one another, as those of an adapter are, it is the outermost.
+        """
         events = self._events
         own = [i for i, event in enumerate(events) if event.key == id(module)]
         begin = next(i for i in own if events[i].what == "attended")
         end = next((i for i in own if i > begin and events[i].what == "returned"), begin)
-        within = [event for event in events[begin:end] if event.what == "given"]
+        given = [event for event in events[begin:end] if event.what == "given"]
+        given = given or [event for event in events[end + 1 : end + 2] if event.what == "given"]
         known = self._known.get(id(module))
-        within = [event for event in within if event.key == id(known)] or within
-        later = [event for event in events[end + 1 : end + 2] if event.what == "given"]
-        return within[-1] if within else next(iter(later), None)
+        given = [event for event in given if event.key == id(known)] or given
+        if not given:
+            return None
+        inner = self._matrices[given[-1].key]
+        return next(event for event in given if inner in self._matrices[event.key].modules())
 
 
 def _plain(attended: Attended, given: Tensor) -> bool:

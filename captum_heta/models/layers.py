@@ -144,7 +144,7 @@ Layer = AttentionLayer | MixingLayer
 
 def first(output: Any) -> Any:
     """The hidden states among what a module returns."""
-    return output[0] if isinstance(output, tuple) else output
+    return output[0] if isinstance(output, tuple | list) else output
 
 
 def _precise(states: Tensor) -> Tensor:

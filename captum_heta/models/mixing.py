@@ -217,8 +217,8 @@ WITHOUT_ATTENTION = "NormXLogit, ReAGent, TDD and Captum's perturbation methods 
 
 
 def _nothing(output: Any) -> Any:
-    if isinstance(output, tuple):
-        return (torch.zeros_like(output[0]), *output[1:])
+    if isinstance(output, tuple | list):
+        return type(output)([torch.zeros_like(output[0]), *output[1:]])
     return torch.zeros_like(output)
 
 

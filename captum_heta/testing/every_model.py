@@ -69,6 +69,7 @@ SIZES: dict[str, Any] = {
     "mamba_d_head": 8,
     "mamba_n_groups": 1,
     "mamba_chunk_size": 8,
+    "chunk_size": 8,
     "state_size": 8,
     "sliding_window": 5,
     "pad_token_id": 0,
