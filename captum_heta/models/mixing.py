@@ -3,7 +3,7 @@
 Passes decide, not names.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 from typing import Any, NamedTuple
@@ -40,7 +40,10 @@ class Attention(NamedTuple):
 
 
 class Others(NamedTuple):
-    """Modules of any kind that carry tokens on in a layer beside each other, by names in the model."""
+    """Modules of any kind that carry tokens on in a layer beside each other, by names in the model.
+
+    A layer may have several such steps.
+    """
 
     layer: int
     modules: tuple[str, ...]
@@ -76,21 +79,36 @@ class _Search:
         candidates = self._candidates()
         mixing = self._mixing([one.projection for some in candidates.values() for one in some])
         readable = {number: some for number, some in candidates.items() if number not in mixing}
-        others = {number: self._others(number) for number in range(len(self.layers)) if number not in readable}
-        silenced = [one.projection for some in readable.values() for one in some]
-        silenced += [module for some in others.values() for module in some]
-        left = self._mixing(silenced) if others else set()
-        if left:
-            raise UnfitModelError(
-                f"{self.name} carries tokens on in layer(s) {sorted(left)} by something else than modules of these "
-                f"layers: captum_heta cannot follow it. {WITHOUT_ATTENTION}"
-            )
+        others = self._all_others(readable)
         found: list[Place] = []
         for number in range(len(self.layers)):
             if number in readable:
                 found += [self._attention(number, one) for one in readable[number]]
-            elif others[number]:
-                found.append(Others(number, tuple(self.names[id(module)] for module in others[number])))
+            else:
+                found += [Others(number, tuple(self.names[id(one)] for one in step)) for step in others[number]]
+        return found
+
+    def _all_others(self, readable: Mapping[int, Sequence[Candidate]]) -> dict[int, list[list[nn.Module]]]:
+        """By layer, the modules that carry tokens on in those that cannot be read: beside each other, in steps."""
+        unread = [number for number in range(len(self.layers)) if number not in readable]
+        found: dict[int, list[list[nn.Module]]] = {number: [] for number in unread}
+        left = set(unread)
+        while left:
+            for number in left:
+                step = self._others(number, [module for some in found[number] for module in some])
+                if step:
+                    found[number].append(step)
+                else:
+                    unread.remove(number)
+            silenced = [one.projection for some in readable.values() for one in some]
+            silenced += [module for steps in found.values() for step in steps for module in step]
+            left = self._mixing(silenced)
+            lost = sorted(left - set(unread))
+            if lost:
+                raise UnfitModelError(
+                    f"{self.name} carries tokens on in layer(s) {lost} by something else than modules of these "
+                    f"layers: captum_heta cannot follow it. {WITHOUT_ATTENTION}"
+                )
         return found
 
     def _pass(self, ids: Tensor) -> Tensor:
@@ -161,10 +179,13 @@ class _Search:
         scale = states[0, 1:].float().std() + torch.finfo(torch.float32).tiny
         return bool((states[0, 1:] - states[1, 1:]).float().abs().max() > _MIXED * scale)
 
-    def _others(self, number: int) -> list[nn.Module]:
-        """The children of a layer that carry tokens on: given alike texts but for the first token, they make others."""
+    def _others(self, number: int, silenced: Sequence[nn.Module]) -> list[nn.Module]:
+        """The children of a layer that carry tokens on: given alike texts but for the first token, they make others.
+
+        Those that are given what others carried on are found when these are silenced.
+        """
         layer = self.layers[number]
-        children = dict(layer.named_children())
+        children = {name: child for name, child in layer.named_children() if child not in silenced}
         given: dict[str, Tensor] = {}
         made: dict[str, Tensor] = {}
         calls: dict[str, list[Call]] = {name: [] for name in children}
@@ -182,14 +203,16 @@ class _Search:
 
         with ExitStack() as stack:
             stack.enter_context(before(layer, _alike_again(None)))
+            for module in silenced:
+                stack.enter_context(after(module, _nothing))
             for name, child in children.items():
                 stack.enter_context(before(child, partial(note, name)))
                 stack.enter_context(answered(child, partial(keep, name)))
             self._pass(self.texts)
-        shape = (2, len(self.ids), self.lm.embed(self.ids).shape[-1])
         found = []
         for name in children:
-            whole = name in given and name in made and given[name].shape == made[name].shape == shape
+            whole = name in given and name in made and given[name].shape == made[name].shape
+            whole = whole and given[name].ndim == 3 and given[name].shape[:2] == self.texts.shape
             if whole and not self._differ(given[name]) and self._differ(made[name]):
                 if len(calls[name]) > 1:
                     raise UnfitModelError(

@@ -152,7 +152,12 @@ def residual_forms(lm: LanguageModel, gatherers: Sequence[Gatherers], ids: Tenso
         lm.log_probs(lm.embed(ids)[None], per_layer=lm.per_layer(ids))
     coarse = lm.is_quantized or torch.is_autocast_enabled(lm.device.type)
     tolerance = _TOLERANCES.get(torch.bfloat16 if coarse else lm.dtype, _TOLERANCES[torch.bfloat16])
-    found = [_form(layers[one.layer], seen.of_place(place), tolerance) for place, one in enumerate(gatherers)]
+    numbers = [one.layer for one in gatherers]
+    found = [
+        # what is added to after another step in the same layer is not looked for
+        None if one.layer in numbers[:place] else _form(layers[one.layer], seen.of_place(place), tolerance)
+        for place, one in enumerate(gatherers)
+    ]
     unknown = [one.layer for one, form in zip(gatherers, found, strict=True) if form is None]
     if unknown:
         raise UnfitModelError(

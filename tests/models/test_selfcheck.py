@@ -6,11 +6,12 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, LlamaForCausalLM
 
-from captum_heta import HETA
+from captum_heta import HETA, TargetedHETA
 from captum_heta.attr import TDD, ContextCite, LastAttention, NormXLogit, Peering, ReAGent
 from captum_heta.features import Features
 from captum_heta.metrics import comprehensiveness
 from captum_heta.models import CausalLM, LanguageModel, trace_of
+from captum_heta.models.mixing import Attention, Others
 from captum_heta.models.selfcheck import LENGTH
 from captum_heta.testing import sweep
 from captum_heta.testing.architectures import tiny_model
@@ -231,20 +232,19 @@ class TestCache:
 
 
 class TestMixing:
-    def test_what_carries_tokens_on_in_no_module_is_named_by_its_layer(self):
-        model = built("causal", "inkling_text")
-        with pytest.raises(
-            TypeError, match=r"tokens on in layer\(s\) \[0, 1\] by something else than modules of these"
-        ):
-            HETA(model).attribute(IDS, target=5)
-
-    def test_something_after_attention_in_one_layer_is_named(self):
+    def test_what_carries_tokens_on_after_attention_is_a_step_of_its_own(self):
         model = tiny_model("llama", num_hidden_layers=3)
         mlp = model.model.layers[1].mlp
         forward = mlp.forward
         mlp.forward = lambda x: forward(x) + torch.cat([torch.zeros_like(x[:, :1]), x[:, :-1]], dim=1)
-        with pytest.raises(TypeError, match=r"tokens on in layer\(s\) \[1\] by something else"):
-            HETA(model).attribute(IDS, target=5)
+        lm = CausalLM(model)
+        with lm.ready():
+            places = lm.attention.places
+        assert [type(place) for place in places] == [Attention, Others, Others, Attention]
+        assert [place.modules for place in places[1:3]] == [("model.layers.1.self_attn",), ("model.layers.1.mlp",)]
+        assert (HETA(model).attribute(IDS, target=5) > 0).all()
+        with pytest.raises(TypeError, match=r"adds what attention gathers .* in layer\(s\) \[1"):
+            TargetedHETA(model).attribute(IDS, target=5)
 
     def test_before_the_layers_too(self):
         model = tiny_model("llama")

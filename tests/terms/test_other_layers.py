@@ -88,6 +88,21 @@ def test_flows_equal_interventions_in_the_running_model(name):
         torch.testing.assert_close(contribution[row].double(), expected.double(), rtol=1e-3, atol=1e-5)
 
 
+def test_steps_of_a_layer_are_as_many_layers():
+    model = built("rwkv")  # its MLP reads the token before, too
+    lm = CausalLM(model)
+    ids = torch.arange(40, 40 + LENGTH)
+    with lm.lock, lm.restored(), lm.ready():
+        trace = trace_of(lm, lm.embed(ids), 1)
+        found = semantic_flow(trace.layers, torch.tensor([LENGTH - 1]))[0]
+        layers = [
+            gathered_parts(model, ids, lm.layer(number), [Gatherer(step)])
+            for number in range(lm.n_layers)
+            for step in ("attention", "feed_forward")
+        ]
+    torch.testing.assert_close(found.double(), naive_flow_of_parts(layers, LENGTH - 1), rtol=1e-4, atol=1e-6)
+
+
 @pytest.mark.parametrize("name", ["qwen3_next", "afmoe", "bitnet", "granite_swa", "laguna", "deepseek_v3", "gpt_oss"])
 def test_the_parts_of_attention_make_up_what_its_projection_is_given(name):
     model = built(name)
