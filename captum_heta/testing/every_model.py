@@ -184,6 +184,7 @@ _SPECIAL: dict[str, dict[str, Any]] = {
     "xmod": {"default_language": "en_XX"},
     "gpt_neo": {"attention_types": [[["global", "local"], 1]], "attention_layers": ...},
     "mamba2": {"num_heads": 8, "head_dim": 8},
+    "jamba": {"use_mamba_kernels": False},
     "kimi_linear": {"linear_head_dim": 8, "linear_num_heads": 4},
     "nemotron_h": {
         "mamba_head_dim": 8,
