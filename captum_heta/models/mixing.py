@@ -66,6 +66,24 @@ def places(lm: LanguageModel, layers: Sequence[nn.Module], ids: Tensor) -> list[
     return _Search(lm, layers, ids).found()
 
 
+class _Child:
+    """What a child of a layer was called with, given and made."""
+
+    def __init__(self) -> None:
+        self.calls: list[Call] = []
+        self.given: Tensor | None = None
+        self.made: Tensor | None = None
+
+    def note(self, arguments: tuple[Any, ...], named: dict[str, Any]) -> None:
+        self.calls.append(Call(arguments, named))
+        states = arguments[0] if arguments else named.get("hidden_states")
+        self.given = states.clone() if isinstance(states, Tensor) else None  # a layer may add to it in its place
+
+    def keep(self, arguments: tuple[Any, ...], output: Any) -> None:
+        made = first(output)
+        self.made = made.clone() if isinstance(made, Tensor) else None
+
+
 class _Search:
     def __init__(self, lm: LanguageModel, layers: Sequence[nn.Module], ids: Tensor) -> None:
         self.lm, self.layers, self.ids = lm, layers, ids
@@ -94,8 +112,8 @@ class _Search:
         found: dict[int, list[list[nn.Module]]] = {number: [] for number in unread}
         left = set(unread)
         while left:
-            for number in left:
-                step = self._others(number, [module for some in found[number] for module in some])
+            known = {number: [module for step in found[number] for module in step] for number in left}
+            for number, step in self._steps(known).items():
                 if step:
                     found[number].append(step)
                 else:
@@ -179,48 +197,43 @@ class _Search:
         scale = states[0, 1:].float().std() + torch.finfo(torch.float32).tiny
         return bool((states[0, 1:] - states[1, 1:]).float().abs().max() > _MIXED * scale)
 
-    def _others(self, number: int, silenced: Sequence[nn.Module]) -> list[nn.Module]:
-        """The children of a layer that carry tokens on: given alike texts but for the first token, they make others.
+    def _steps(self, silenced: Mapping[int, Sequence[nn.Module]]) -> dict[int, list[nn.Module]]:
+        """The children of some layers that carry tokens on.
 
-        Those that are given what others carried on are found when these are silenced.
+        Given texts that differ in their first token alone, they make others after it. Those that are given what others
+        carried on are found when these are silenced.
         """
-        layer = self.layers[number]
-        children = {name: child for name, child in layer.named_children() if child not in silenced}
-        given: dict[str, Tensor] = {}
-        made: dict[str, Tensor] = {}
-        calls: dict[str, list[Call]] = {name: [] for name in children}
-
-        def note(name: str, arguments: tuple[Any, ...], named: dict[str, Any]) -> None:
-            call = Call(arguments, named)
-            calls[name].append(call)
-            states = arguments[0] if arguments else named.get("hidden_states")
-            if isinstance(states, Tensor):
-                given[name] = states.clone()
-
-        def keep(name: str, arguments: tuple[Any, ...], output: Any) -> None:
-            if isinstance(first(output), Tensor):
-                made[name] = first(output).clone()
-
+        children = {
+            (number, name): child
+            for number, some in silenced.items()
+            for name, child in self.layers[number].named_children()
+            if child not in some
+        }
+        seen = {key: _Child() for key in children}
         with ExitStack() as stack:
-            stack.enter_context(before(layer, _alike_again(None)))
-            for module in silenced:
-                stack.enter_context(after(module, _nothing))
-            for name, child in children.items():
-                stack.enter_context(before(child, partial(note, name)))
-                stack.enter_context(answered(child, partial(keep, name)))
+            for number, some in silenced.items():
+                stack.enter_context(before(self.layers[number], _alike_again(None)))
+                for module in some:
+                    stack.enter_context(after(module, _nothing))
+            for key, child in children.items():
+                stack.enter_context(before(child, seen[key].note))
+                stack.enter_context(answered(child, seen[key].keep))
             self._pass(self.texts)
-        found = []
-        for name in children:
-            whole = name in given and name in made and given[name].shape == made[name].shape
-            whole = whole and given[name].ndim == 3 and given[name].shape[:2] == self.texts.shape
-            if whole and not self._differ(given[name]) and self._differ(made[name]):
-                if len(calls[name]) > 1:
-                    raise UnfitModelError(
-                        f"{self.name} runs {type(children[name]).__name__} several times in layer {number}: "
-                        f"captum_heta cannot follow a loop. {WITHOUT_ATTENTION}"
-                    )
-                self._check_again(number, children[name], calls[name][0], made[name])
-                found.append(children[name])
+        found: dict[int, list[nn.Module]] = {number: [] for number in silenced}
+        for (number, name), one in seen.items():
+            states, made = one.given, one.made
+            if states is None or made is None or states.shape != made.shape or states.shape[:-1] != self.texts.shape:
+                continue
+            if self._differ(states) or not self._differ(made):
+                continue
+            module = children[number, name]
+            if len(one.calls) > 1:
+                raise UnfitModelError(
+                    f"{self.name} runs {type(module).__name__} several times in layer {number}: captum_heta cannot "
+                    f"follow a loop. {WITHOUT_ATTENTION}"
+                )
+            self._check_again(number, module, one.calls[0], made)
+            found[number].append(module)
         return found
 
     def _check_again(self, number: int, module: nn.Module, call: Call, made: Tensor) -> None:
