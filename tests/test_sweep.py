@@ -67,7 +67,7 @@ def test_a_model_that_is_left_changed_is_found(monkeypatch):
 
 def test_the_command_prints_a_table():
     done = subprocess.run(
-        [sys.executable, "-m", "captum_heta.testing.sweep", "--kind", "causal", "gpt2", "rwkv"],
+        [sys.executable, "-m", "captum_heta.testing.sweep", "--kind", "causal", "gpt2", "xlnet"],
         capture_output=True,
         text=True,
         check=True,
