@@ -1,7 +1,7 @@
 """M, the causal gate of HETA: how much of what the target position is made of came from each token."""
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -9,7 +9,8 @@ from torch import Tensor
 from captum_heta.models import AttentionLayer, Layer, MixingLayer
 
 
-class Followed(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Followed:
     """What one layer hands on of a rho, each (K, T).
 
     Attributes:
