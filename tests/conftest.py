@@ -8,6 +8,7 @@ import torch
 from hypothesis import settings
 
 from captum_heta.demo import load_model
+from captum_heta.testing.every_model import KINDS, NotBuiltError, every_model
 
 # the same examples in every run, and no test that fails on a slow machine
 settings.register_profile("captum_heta", deadline=None, derandomize=True)
@@ -18,6 +19,21 @@ settings.load_profile("captum_heta")
 def demo():
     """The embedded model and its tokenizer."""
     return load_model()
+
+
+@pytest.fixture(scope="session")
+def built():
+    """Makes a tiny model of a kind and type, or skips the test where the transformers that is installed has none."""
+
+    def build(kind, model_type):
+        if model_type not in KINDS[kind]:
+            pytest.skip(f"no {model_type} in the transformers that is installed")
+        try:
+            return every_model(kind, model_type)
+        except NotBuiltError as reason:
+            pytest.skip(str(reason))
+
+    return build
 
 
 @pytest.fixture(autouse=True)

@@ -10,11 +10,11 @@ from typing import Any
 from torch import Tensor, nn
 from transformers import DynamicCache
 
-from captum_heta.models.attention_reading import ALIKE
+from captum_heta.models.attention_reading import is_product
 from captum_heta.models.cache import prefix_cache
 from captum_heta.models.calls import Call, recorded
 from captum_heta.models.families import decoder_layers
-from captum_heta.models.interface import attention_weights
+from captum_heta.models.interface import attention_weights, product
 from captum_heta.models.language_model import LanguageModel
 from captum_heta.models.mixing import WITHOUT_ATTENTION, Attention, Others, Place, places
 from captum_heta.models.residual import Form, Gatherers, residual_forms
@@ -68,6 +68,10 @@ class AttentionFindings:
     def module(self, name: str) -> nn.Module:
         """A module of `places`."""
         return self.lm.model.get_submodule(name)
+
+    def slot(self, place: Attention) -> int:
+        """Which part of a cache belongs to an attention module."""
+        return getattr(self.module(place.module), "layer_idx", place.layer)
 
     @property
     def reuses_prefix(self) -> bool:
@@ -158,9 +162,7 @@ class AttentionFindings:
     @in_a_pass
     def _cache(self) -> str:
         lm, length = self.lm, len(self.ids)
-        cached = {
-            place.layer: place for place in self.places if isinstance(place, Attention) and not place.at_interface
-        }
+        cached = [place for place in self.places if isinstance(place, Attention) and not place.at_interface]
         try:
             past = self._filled(cached)
         except UnfitModelError:
@@ -184,7 +186,7 @@ class AttentionFindings:
             return without_prefix  # right without it, and slower
         return _PREFIX if lm.findings.agree(lm.findings.by_ids[cut:], rest) else without_prefix
 
-    def _filled(self, cached: dict[int, Attention]) -> list[tuple[Any, Any]]:
+    def _filled(self, cached: Sequence[Attention]) -> list[tuple[Any, Any]]:
         """The keys and values of each layer that a pass leaves in a plain cache.
 
         Raises:
@@ -197,8 +199,8 @@ class AttentionFindings:
                 f"{WITHOUT_ATTENTION}"
             )
         cache = DynamicCache()
-        modules = {number: self.module(place.module) for number, place in cached.items()}
-        projections = {number: self.module(place.projection) for number, place in cached.items()}
+        modules = {place: self.module(place.module) for place in cached}
+        projections = {place: self.module(place.projection) for place in cached}
         with recorded(modules) as calls, recorded(projections) as mixed:
             try:
                 whole = lm.log_probs(
@@ -213,8 +215,8 @@ class AttentionFindings:
                     f"({type(error).__name__}: {error}): it keeps a state of another kind. {WITHOUT_ATTENTION}"
                 ) from error
         past = [(keys, values) for keys, values, *_ in cache]
-        for number, module in modules.items():
-            slot = getattr(module, "layer_idx", number)
+        for place in cached:
+            slot = self.slot(place)
             values = past[slot][1] if slot < len(past) else None
             if values is None or values.ndim != 4 or values.shape[-2] != length:
                 raise UnfitModelError(
@@ -224,11 +226,9 @@ class AttentionFindings:
                 )
         if not lm.findings.agree(lm.findings.by_ids, whole):
             raise UnfitModelError(f"{self.name} predicts something else when it is given an empty cache.")
-        for number, module in modules.items():
-            weights = attention_weights(module, calls[number][0], past, 0)
-            if weights is not None and not _makes(
-                weights, past[getattr(module, "layer_idx", number)][1], mixed[number]
-            ):
+        for place, module in modules.items():
+            weights = attention_weights(module, calls[place][0], past, 0)
+            if weights is not None and not _makes(weights, past[self.slot(place)][1], mixed[place]):
                 self._warn_of_gate()
                 break
         return past
@@ -239,10 +239,6 @@ def _makes(weights: Tensor, values: Tensor, calls: Sequence[Call]) -> bool:
     if len(calls) != 1:
         return False
     given = calls[0].arguments[0] if calls[0].arguments else next(iter(calls[0].named.values()))
-    mixed = given.reshape(-1, given.shape[-1])
-    heads, (groups, size) = len(weights), (values.shape[1], values.shape[-1])
-    if heads % groups or mixed.shape != (weights.shape[1], heads * size):
-        return False
-    values = values[0].to(weights.device).repeat_interleave(heads // groups, dim=0)
-    made = (weights.float() @ values.float()).transpose(0, 1).flatten(1)
-    return bool((made - mixed.float().to(made.device)).norm() <= ALIKE * made.norm())
+    made = product(weights.float(), values[0].float())
+    # all heads side by side, as one row of the projection
+    return made is not None and given.shape[-1] == made[0].numel() and is_product(made, given)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from captum_heta.models.calls import Call, after, before, recorded
+from captum_heta.models.calls import Call, after, before, first, recorded
 from captum_heta.models.families import attention_candidates
 from captum_heta.models.interface import Attended, attention_weights, listening, uses_interface
 
@@ -93,7 +93,7 @@ class AttentionPass:
             given = self._mixing(module)
             if given is None:
                 return None
-            projection, plain = self._matrices[given.key], _plain(heard[0], given.states)
+            projection, plain = self._matrices[given.key], is_product(heard[0].product(), given.states)
         weights, length = attention_weights(module, calls[0], [], 0), calls[0].hidden_states.shape[1]
         if projection is None or weights is None or weights.shape[1:] != (length, length):
             return None
@@ -110,7 +110,7 @@ class AttentionPass:
             self._events.append(_Event("given", key, states))
 
     def _returned(self, key: int, output: Any) -> None:
-        self._events.append(_Event("returned", key, output[0] if isinstance(output, tuple) else output))
+        self._events.append(_Event("returned", key, first(output)))
 
     def _mixing(self, module: nn.Module) -> _Event | None:
         """What mixes the heads: the last matrix within the module that is given as many numbers, or the next one.
@@ -131,13 +131,12 @@ class AttentionPass:
         return next(event for event in given if inner in self._matrices[event.key].modules())
 
 
-def _plain(attended: Attended, given: Tensor) -> bool:
+def is_product(made: Tensor | None, given: Tensor) -> bool:
     """Whether A V is what the projection is given."""
-    made = attended.product()
     if made is None or made.numel() != given.numel():
         return False
     made = made.float().flatten()
-    return bool((given.float().flatten() - made).norm() <= ALIKE * made.norm())
+    return bool((given.float().flatten().to(made.device) - made).norm() <= ALIKE * made.norm())
 
 
 def what_is_between(candidate: Candidate) -> str:

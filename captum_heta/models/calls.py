@@ -95,6 +95,28 @@ class Call(NamedTuple):
             return Call((states, *self.arguments[1:]), self.named)
         return Call((), self.named | {"hidden_states": states})
 
+    def mapped(self, change: Callable[[Any], Any]) -> "Call":
+        """The same with ``change`` of each argument, and of each inside of tuples, lists and dictionaries."""
+
+        def inside(given: Any) -> Any:
+            if isinstance(given, dict):
+                return {name: inside(value) for name, value in given.items()}
+            if type(given) in (tuple, list):
+                return type(given)(inside(value) for value in given)
+            return change(given)
+
+        return Call(inside(self.arguments), inside(self.named))
+
+
+def first(output: Any) -> Any:
+    """The hidden states among what a module returns: alone, or before others."""
+    return output[0] if isinstance(output, tuple | list) else output
+
+
+def with_first(output: Any, states: Tensor) -> Any:
+    """What a module returns, with other hidden states."""
+    return type(output)([states, *output[1:]]) if isinstance(output, tuple | list) else states
+
 
 @contextmanager
 def recorded(modules: dict[Any, nn.Module]) -> Iterator[dict[Any, list[Call]]]:
@@ -117,4 +139,4 @@ def replaced_input(module: nn.Module, states: Tensor) -> AbstractContextManager:
 
 def replaced_output(module: nn.Module, states: Tensor) -> AbstractContextManager:
     """Within this context a layer gives ``states`` in place of its own hidden states."""
-    return after(module, lambda output: (states, *output[1:]) if isinstance(output, tuple) else states)
+    return after(module, lambda output: with_first(output, states))

@@ -1,7 +1,7 @@
-"""Where each architecture keeps its values and its output projection.
+"""Where architectures keep their layers, their values and their output projections.
 
-The names only find the modules. The values themselves are read where every decoder of transformers hands them on, in
-its key-value cache: after its own normalisation and before grouped heads are repeated.
+The names find modules whose attention does not call the interface that `captum_heta.models.interface` listens at. Their
+values are read from the cache: after their own normalisation and before grouped heads are repeated.
 """
 
 from typing import Any, TypeGuard

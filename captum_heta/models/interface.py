@@ -39,10 +39,18 @@ class Attended(NamedTuple):
 
     def product(self) -> Tensor | None:
         """A V of the first row, (queries, H, size); None without weights, or where heads do not share values evenly."""
-        if self.weights is None or self.weights.shape[1] % self.values.shape[1]:
-            return None
-        values = self.values[0].repeat_interleave(self.weights.shape[1] // self.values.shape[1], dim=0)
-        return (self.weights[0].to(values.dtype) @ values).transpose(0, 1)
+        return None if self.weights is None else product(self.weights[0], self.values[0])
+
+
+def product(weights: Tensor, values: Tensor) -> Tensor | None:
+    """A V of weights (H, queries, T) and values (key-value heads, T, size), (queries, H, size), as values are.
+
+    None where heads do not share values evenly.
+    """
+    if len(weights) % len(values):
+        return None
+    values = values.repeat_interleave(len(weights) // len(values), dim=0)
+    return (weights.to(values) @ values).transpose(0, 1)
 
 
 # Called with what is attended; what it returns, if anything, stands for what was gathered.

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from transformers import Cache
 
-from captum_heta.models.calls import after, recorded, replaced_output
+from captum_heta.models.calls import after, first, recorded, replaced_output
 from captum_heta.models.families import decoder_layers
 from captum_heta.models.head import contiguous_before
 from captum_heta.models.hugging_face import HuggingFaceModel
@@ -165,7 +165,7 @@ class LanguageModel(HuggingFaceModel):
         modules = self.layers
         found: list[Tensor] = []
         if layer == len(modules):
-            with after(modules[-1], lambda output: found.append(output[0] if isinstance(output, tuple) else output)):
+            with after(modules[-1], lambda output: found.append(first(output))):
                 self.logits(ids[None])
         else:
             with recorded({0: modules[layer]}) as calls:

@@ -29,17 +29,13 @@ class LayerReading:
 
     Args:
         lm: the model, within `CausalLM.ready`.
-        entered: of each place, whether what its layer is given is kept; empty for none.
+        entered: the numbers of the places of which what their layer is given is kept.
     """
 
-    def __init__(self, lm: CausalLM, entered: Sequence[bool]) -> None:
+    def __init__(self, lm: CausalLM, entered: Sequence[int]) -> None:
         self.lm = lm
         self.places = lm.attention.places
-        self.entered = {
-            number: lm.layer(place.layer)
-            for number, (place, kept) in enumerate(zip(self.places, entered or [False] * len(self.places), strict=True))
-            if kept
-        }
+        self.entered = {number: lm.layer(self.places[number].layer) for number in entered}
         self.values: dict[int, Tensor] = {}
         self.gathered: dict[int, list[Tensor]] = {}
         self._stack = ExitStack()
@@ -100,13 +96,12 @@ class LayerReading:
     def _attention(
         self, number: int, place: Attention, starts: list[int], past: Sequence[KeysValues], form: Form | None
     ) -> AttentionLayer:
-        module = self.lm.attention.module(place.module)
         calls = self.calls[number, place.module]
         values = self.values.get(number)
         if values is None:
-            values = past[getattr(module, "layer_idx", place.layer)].values[0]
+            values = past[self.lm.attention.slot(place)].values[0]
         return AttentionLayer(
-            partial(self._weights, number, place.module, list(zip(starts, calls, strict=True)), past),
+            partial(self._weights, place, list(zip(starts, calls, strict=True)), past),
             values,
             self.lm.attention.module(place.projection),
             self._residual(number, form, calls),
@@ -126,8 +121,7 @@ class LayerReading:
     def _gates(self, number: int) -> Tensor:
         """By what each number of A V was multiplied, (T, H, size)."""
         made = torch.cat(self.gathered[number])
-        given = torch.cat([call.hidden_states.flatten(0, -2) for call in self.mixed[number]])
-        given = given.reshape(made.shape)
+        given = torch.cat([call.hidden_states.flatten(0, -2) for call in self.mixed[number]]).reshape(made.shape)
         return torch.where(made == 0, 0, given / torch.where(made == 0, 1, made))
 
     def _residual(self, number: int, form: Form | None, calls: Sequence[Call]) -> Residual | None:
@@ -139,14 +133,14 @@ class LayerReading:
         return Residual(torch.cat([call.hidden_states[0] for call in given]), form.kept, form.scale, norm)
 
     def _weights(
-        self, number: int, name: str, calls: list[tuple[int, Call]], past: Sequence[KeysValues]
+        self, place: Attention, calls: list[tuple[int, Call]], past: Sequence[KeysValues]
     ) -> Iterator[tuple[int, Tensor]]:
         """The attention weights of a layer, from its calls and the first query of each."""
         for start, call in calls:
-            found = attention_weights(self.lm.attention.module(name), call, past, start)
+            found = attention_weights(self.lm.attention.module(place.module), call, past, start)
             if found is None:
                 raise RuntimeError(
-                    f"{type(self.lm.model).__name__} returned no attention weights in layer {number} (attention "
+                    f"{type(self.lm.model).__name__} returned no attention weights in layer {place.layer} (attention "
                     f"implementation: {self.lm.model.config._attn_implementation}). Load it with "
                     "attn_implementation='eager'."
                 )

@@ -2,13 +2,14 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from transformers import Cache
 
-from captum_heta.models.calls import Call
+from captum_heta.models.calls import Call, first
 from captum_heta.models.families import head_weights
 from captum_heta.models.memory import Batch
 from captum_heta.models.residual import Residual
@@ -79,9 +80,8 @@ class Mixer(NamedTuple):
 
     def of(self, states: Tensor) -> Tensor:
         """What it makes of other hidden states (B, T, d), (B, T, d)."""
-        call = self.call.having(states)
-        arguments, named = _repeated((call.arguments, call.named), len(states))
-        return first(self.module(*arguments, **named))
+        call = self.call.having(states).mapped(partial(_repeated, len(states)))
+        return first(self.module(*call.arguments, **call.named))
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,23 +142,14 @@ class MixingLayer:
 Layer = AttentionLayer | MixingLayer
 
 
-def first(output: Any) -> Any:
-    """The hidden states among what a module returns."""
-    return output[0] if isinstance(output, tuple | list) else output
-
-
 def _precise(states: Tensor) -> Tensor:
     return states.to(torch.promote_types(states.dtype, torch.float32))
 
 
-def _repeated(given: Any, count: int) -> Any:
-    """Arguments for one row as those for ``count``, without a cache; masks and rotary embeddings have a row too."""
+def _repeated(count: int, given: Any) -> Any:
+    """An argument for one row as that for ``count``, without a cache; masks and rotary embeddings have a row too."""
     if isinstance(given, Cache):
         return None
-    if isinstance(given, Tensor):
-        return given.expand(count, *given.shape[1:]) if given.ndim > 1 and len(given) == 1 else given
-    if isinstance(given, dict):
-        return {name: _repeated(value, count) for name, value in given.items()}
-    if type(given) in (tuple, list):
-        return type(given)(_repeated(value, count) for value in given)
+    if isinstance(given, Tensor) and given.ndim > 1 and len(given) == 1:
+        return given.expand(count, *given.shape[1:])
     return given

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from captum_heta.models.attention_reading import ALIKE, AttentionPass, Candidate, what_is_between
-from captum_heta.models.calls import Call, after, answered, before, recorded
+from captum_heta.models.calls import Call, after, answered, before, first, recorded, with_first
 from captum_heta.models.language_model import LanguageModel
-from captum_heta.models.layers import Mixer, first
+from captum_heta.models.layers import Mixer
 from captum_heta.models.selfcheck import UnfitModelError
 
 # Far more than rounding of rows that are computed side by side, far less than what a token does to those after it.
@@ -238,8 +238,7 @@ class _Search:
 
     def _check_again(self, number: int, module: nn.Module, call: Call, made: Tensor) -> None:
         """A module that is called again by itself, with one text of two, must make the same of it."""
-        alone = Call(*_rows((call.arguments, call.named)))
-        again = Mixer(module, alone).of(call.hidden_states)
+        again = Mixer(module, call.mapped(_first_row)).of(call.hidden_states)
         if again.shape != made.shape or not torch.allclose(
             again.float(), made.float(), rtol=ALIKE, atol=ALIKE * made.std().item()
         ):
@@ -253,20 +252,12 @@ WITHOUT_ATTENTION = "NormXLogit, ReAGent, TDD and Captum's perturbation methods 
 
 
 def _nothing(output: Any) -> Any:
-    if isinstance(output, tuple | list):
-        return type(output)([torch.zeros_like(output[0]), *output[1:]])
-    return torch.zeros_like(output)
+    return with_first(output, torch.zeros_like(first(output)))
 
 
-def _rows(given: Any) -> Any:
-    """Arguments for two rows as those for the first of them."""
-    if isinstance(given, Tensor):
-        return given[:1] if given.ndim > 1 and len(given) == 2 else given
-    if isinstance(given, dict):
-        return {name: _rows(value) for name, value in given.items()}
-    if type(given) in (tuple, list):
-        return type(given)(_rows(value) for value in given)
-    return given
+def _first_row(given: Any) -> Any:
+    """An argument for two rows as that for the first of them."""
+    return given[:1] if isinstance(given, Tensor) and given.ndim > 1 and len(given) == 2 else given
 
 
 def _alike_again(look: Callable[[Tensor], Any] | None) -> Callable[[tuple[Any, ...], dict[str, Any]], Any]:

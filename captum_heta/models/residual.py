@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from captum_heta.models.calls import answered, before
+from captum_heta.models.calls import answered, before, first
 from captum_heta.models.families import decoder_layers
 from captum_heta.models.language_model import LanguageModel
 from captum_heta.models.selfcheck import UnfitModelError
@@ -214,7 +214,7 @@ class _Seen:
 
     def _keeping_output(self, key: tuple[int, str]) -> Any:
         def keep(arguments: tuple[Any, ...], output: Any) -> None:
-            self.outputs.setdefault(key, _copied(output[0] if isinstance(output, tuple) else output))
+            self.outputs.setdefault(key, _copied(first(output)))
 
         return keep
 

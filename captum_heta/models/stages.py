@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from captum_heta.models.calls import Call, before, recorded, replaced_input, replaced_output
+from captum_heta.models.calls import Call, before, first, recorded, replaced_input, replaced_output
 
 Stage = Callable[[Tensor], Tensor]
 
@@ -58,6 +58,6 @@ def _stage(layer: nn.Module, call: Call) -> Stage:
     def run(states: Tensor) -> Tensor:
         with replaced_input(layer, states):
             output = layer(*call.arguments, **call.named)
-        return output[0] if isinstance(output, tuple) else output
+        return first(output)
 
     return run

@@ -140,7 +140,7 @@ def trace_of(
         TypeError: for ``residuals``, if the model's is not known; says why.
     """
     forms = lm.attention.residual_forms if residuals else []
-    reading = LayerReading(lm, [not form.of_given for form in forms])
+    reading = LayerReading(lm, [number for number, form in enumerate(forms) if not form.of_given])
     # without a config: sliding-window layers keep every value too
     cache = DynamicCache() if lm.attention.takes_cache else None
     log_probs, starts = [], []

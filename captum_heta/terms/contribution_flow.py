@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from captum_heta.models import AttentionLayer, Layer, MixingLayer
-from captum_heta.terms.proximity import Proximity
+from captum_heta.terms.proximity import Proximity, proximity
 from captum_heta.terms.semantic_flow import beginning
 
 # Queries at once: (queries, keys) of one head at a time, and (queries, d). With 8,192 keys they take 40 MB.
@@ -98,12 +98,11 @@ def _of_mixers(layer: MixingLayer) -> tuple[Tensor, Tensor]:
     stream = residual.kept * residual.stream.to(made)
     y = stream + written
 
-    def proximity(share: float, parts: Tensor, begin: int) -> Tensor:
-        added = factors[begin:] * residual.part(share * parts)
-        return ((y[begin:].abs() - (y[begin:] - added).abs()).sum(-1)).clamp(min=0)
+    def near(share: float, parts: Tensor, begin: int) -> Tensor:
+        return proximity(y[begin:], factors[begin:] * residual.part(share * parts))
 
-    edges = [layer.measured(number, partial(proximity, share)) for number, share in enumerate(layer.shares)]
-    return torch.stack(edges).sum(0), Proximity(y).of_own(stream)
+    edges = [layer.measured(number, partial(near, share)) for number, share in enumerate(layer.shares)]
+    return torch.stack(edges).sum(0), proximity(y, stream)
 
 
 class _Sums:
@@ -153,6 +152,5 @@ class _Sums:
         """P of a head's parts, (Q, keys), whose directions differ between queries."""
         rows = []
         for sums, weight, gate in zip(y, weights, gates, strict=True):
-            parts = weight[:, None] * self.residual.part((gate * values) @ mixer)
-            rows.append((sums.abs() - (sums - parts).abs()).sum(-1).clamp(min=0))
+            rows.append(proximity(sums, weight[:, None] * self.residual.part((gate * values) @ mixer)))
         return torch.stack(rows)

@@ -10,6 +10,11 @@ _ENTRIES = {"cpu": 2**20, "cuda": 2**25}
 _MANY = 1 / 8
 
 
+def proximity(y: Tensor, parts: Tensor) -> Tensor:
+    """p(c) = max(0, norm1(y) - norm1(y - c)) by its definition, for parts (..., d) of sums y that broadcast, (...,)."""
+    return (y.abs() - (y - parts).abs()).sum(-1).clamp(min=0)
+
+
 class Proximity:
     """p(c) = max(0, norm1(y) - norm1(y - c)) for sums y and their parts c (Ferrando & Voita 2024, arXiv 2403.00824).
 

@@ -15,16 +15,18 @@ class Followed:
 
     Attributes:
         sent: the mean over heads of Phi_h, what its keys are sent.
-        carried: sum_h Phi_h(i) norm1(V_i^h W_O^h), how much they carry away.
+        carried: sum_h Phi_h(i) norm1(V_i^h W_O^h), how much they carry away; None where it was not asked for.
         below: (rho + sent) / 2, the rho of the layer below.
     """
 
     sent: Tensor
-    carried: Tensor
+    carried: Tensor | None
     below: Tensor
 
 
-def rollout(layers: Sequence[Layer], positions: Tensor, joint: bool = False) -> Iterator[Followed]:
+def rollout(
+    layers: Sequence[Layer], positions: Tensor, joint: bool = False, *, carried: bool = True
+) -> Iterator[Followed]:
     """Attention followed down from target positions, so that only paths that end there count.
 
     Starts from rho = one-hot(position). In each layer, from the last to the first, head h sends Phi_h = rho A^h, and
@@ -38,32 +40,36 @@ def rollout(layers: Sequence[Layer], positions: Tensor, joint: bool = False) -> 
         layers: those that carry tokens on, the first layer first.
         positions: (K,), the target positions.
         joint: start from all of them at once, with equal parts of one.
+        carried: whether to say what is carried too, which costs more than where it goes.
 
     Yields:
         What each layer hands on, from the last to the first; 1 for K if ``joint``.
     """
     rho = beginning(positions, layers[-1].length, joint)
     for layer in reversed(layers):
-        sent, carried = _through_attention(layer, rho) if isinstance(layer, AttentionLayer) else _through(layer, rho)
+        if isinstance(layer, AttentionLayer):
+            sent, weight = _through_attention(layer, rho, carried)
+        else:
+            sent, weight = _through(layer, rho)
         rho = (rho.to(sent) + sent) / 2
-        yield Followed(sent, carried, rho)
+        yield Followed(sent, weight if carried else None, rho)
 
 
-def _through_attention(layer: AttentionLayer, rho: Tensor) -> tuple[Tensor, Tensor]:
+def _through_attention(layer: AttentionLayer, rho: Tensor, carried: bool) -> tuple[Tensor, Tensor]:
     heads = []
-    carried = torch.zeros_like(rho)
+    weight = torch.zeros_like(rho)
     for start, weights in layer.weights():
         precise = torch.promote_types(weights.dtype, torch.float32)
         weights, rho = weights.to(rho.device, precise), rho.to(precise)
         some = rho[:, start : start + weights.shape[1]]
         part = torch.einsum("kt,hts->khs", some, weights)
         heads.append(torch.nn.functional.pad(part, (0, layer.length - part.shape[-1])))
-        if layer.gates is not None:
-            carried = carried + _carried_through_gates(layer, start, some, weights)
+        if carried and layer.gates is not None:
+            weight = weight + _carried_through_gates(layer, start, some, weights)
     phi = torch.stack(heads).sum(0)
-    if layer.gates is None:
-        carried = torch.einsum("khs,hs->ks", phi, layer.value_norms().to(phi.device, phi.dtype))
-    return phi.mean(1), carried
+    if carried and layer.gates is None:
+        weight = torch.einsum("khs,hs->ks", phi, layer.value_norms().to(phi.device, phi.dtype))
+    return phi.mean(1), weight
 
 
 def _carried_through_gates(layer: AttentionLayer, start: int, rho: Tensor, weights: Tensor) -> Tensor:
@@ -118,7 +124,8 @@ def semantic_flow(layers: Sequence[Layer], positions: Tensor, joint: bool = Fals
     Raises:
         ValueError: if no layer carries anything to a target position, or something that is not finite.
     """
-    flow = torch.stack([followed.carried for followed in rollout(layers, positions, joint)]).sum(0)
+    steps = rollout(layers, positions, joint)
+    flow = torch.stack([step.carried for step in steps if step.carried is not None]).sum(0)
     total = flow.sum(-1, keepdim=True)
     if not torch.isfinite(total).all():
         raise ValueError(
@@ -142,10 +149,10 @@ def attention_rollout(layers: Sequence[Layer], positions: Tensor) -> Tensor:
     Returns:
         (K, T), float32 or better: non-negative, each row sums to 1.
     """
-    *_, last = rollout(layers, positions)
+    *_, last = rollout(layers, positions, carried=False)
     return last.below
 
 
 def last_attention(layers: Sequence[Layer], positions: Tensor) -> Tensor:
     """Rows ``positions`` of the last layer's attention, mean over heads; (K, T), each row sums to 1."""
-    return next(rollout(layers, positions)).sent
+    return next(rollout(layers, positions, carried=False)).sent

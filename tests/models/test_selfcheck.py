@@ -15,7 +15,7 @@ from captum_heta.models.mixing import Attention, Others
 from captum_heta.models.selfcheck import LENGTH
 from captum_heta.testing import sweep
 from captum_heta.testing.architectures import tiny_model
-from captum_heta.testing.every_model import KINDS, NotBuiltError, every_model
+from captum_heta.testing.every_model import KINDS
 
 IDS = torch.tensor([[2, 5, 9, 23, 7, 9, 41, 3, 12, 30, 8]])
 
@@ -30,15 +30,6 @@ def passes(model):
 
     model.register_forward_pre_hook(note, with_kwargs=True)
     return seen
-
-
-def built(kind, model_type):
-    if model_type not in KINDS[kind]:
-        pytest.skip(f"no {model_type} in the transformers that is installed")
-    try:
-        return every_model(kind, model_type)
-    except NotBuiltError as reason:
-        pytest.skip(str(reason))
 
 
 class TestCost:
@@ -133,7 +124,7 @@ class TestEmbeddings:
     @pytest.mark.parametrize(
         ("kind", "model_type"), [("causal", "gemma3n_text"), ("causal", "gemma4_text"), ("vision", "kosmos-2.5")]
     )
-    def test_models_that_read_more_than_embeddings(self, kind, model_type):
+    def test_models_that_read_more_than_embeddings(self, kind, model_type, built):
         built(kind, model_type)
         row = sweep.swept(kind, model_type)
         assert row.result == sweep.RIGHT, row.note
@@ -141,7 +132,7 @@ class TestEmbeddings:
     @pytest.mark.parametrize(
         ("baselines", "form"), [(None, "zeros are"), ("mean", "a mean is"), ("vocabulary", "a mean is")]
     )
-    def test_masks_that_are_no_token_are_refused_where_ids_are_read(self, baselines, form):
+    def test_masks_that_are_no_token_are_refused_where_ids_are_read(self, baselines, form, built):
         model = built("causal", "gemma4_text")
         told = f"Gemma4ForCausalLM read the token ids .* {form} no token.*baselines=<token id>"
         with pytest.raises(ValueError, match=told):
@@ -335,7 +326,7 @@ class TestArguments:
             HETA(model)
 
 
-def test_a_model_without_text_is_refused():
+def test_a_model_without_text_is_refused(built):
     model = built("causal", "blt")
     with pytest.raises(TypeError, match="does not say how many layers read the text"):
         HETA(model)

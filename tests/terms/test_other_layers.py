@@ -7,7 +7,6 @@ from captum_heta.models import AttentionLayer, CausalLM, trace_of
 from captum_heta.models.mixing import Attention
 from captum_heta.terms.contribution_flow import contribution_flow
 from captum_heta.terms.semantic_flow import attention_rollout, semantic_flow
-from captum_heta.testing.every_model import KINDS, NotBuiltError, every_model
 from captum_heta.testing.parts import Gatherer, gathered_parts, naive_flow_of_parts
 from captum_heta.testing.reference import naive_contribution_flow, whole_attention
 
@@ -40,15 +39,6 @@ GATHERERS = {
 }
 
 
-def built(name):
-    if name not in KINDS["causal"]:
-        pytest.skip(f"no {name} in the transformers that is installed")
-    try:
-        return every_model("causal", name)
-    except NotBuiltError as reason:
-        pytest.skip(str(reason))
-
-
 def gatherers_of(layer, name):
     children = dict(layer.named_children())
     found = {}
@@ -59,8 +49,8 @@ def gatherers_of(layer, name):
 
 
 @pytest.mark.parametrize("name", GATHERERS)
-def test_flows_equal_interventions_in_the_running_model(name):
-    model = built(name)
+def test_flows_equal_interventions_in_the_running_model(name, built):
+    model = built("causal", name)
     lm = CausalLM(model)
     ids = 40 + torch.randperm(40, generator=torch.Generator().manual_seed(3))[:LENGTH]
     positions = torch.tensor([LENGTH - 2, LENGTH - 1])
@@ -88,8 +78,8 @@ def test_flows_equal_interventions_in_the_running_model(name):
         torch.testing.assert_close(contribution[row].double(), expected.double(), rtol=1e-3, atol=1e-5)
 
 
-def test_steps_of_a_layer_are_as_many_layers():
-    model = built("rwkv")  # its MLP reads the token before, too
+def test_steps_of_a_layer_are_as_many_layers(built):
+    model = built("causal", "rwkv")  # its MLP reads the token before, too
     lm = CausalLM(model)
     ids = torch.arange(40, 40 + LENGTH)
     with lm.lock, lm.restored(), lm.ready():
@@ -104,8 +94,8 @@ def test_steps_of_a_layer_are_as_many_layers():
 
 
 @pytest.mark.parametrize("name", ["qwen3_next", "afmoe", "bitnet", "granite_swa", "laguna", "deepseek_v3", "gpt_oss"])
-def test_the_parts_of_attention_make_up_what_its_projection_is_given(name):
-    model = built(name)
+def test_the_parts_of_attention_make_up_what_its_projection_is_given(name, built):
+    model = built("causal", name)
     lm = CausalLM(model)
     given = []
     with lm.lock, lm.restored(), lm.ready():
@@ -127,8 +117,8 @@ def test_the_parts_of_attention_make_up_what_its_projection_is_given(name):
 
 
 @pytest.mark.parametrize("name", ["bitnet", "afmoe", "laguna", "qwen3_next"])
-def test_gates_are_found(name):
-    model = built(name)
+def test_gates_are_found(name, built):
+    model = built("causal", name)
     lm = CausalLM(model)
     with lm.lock, lm.restored(), lm.ready():
         kinds = {place.between for place in lm.attention.places if isinstance(place, Attention)}
