@@ -4,6 +4,7 @@ The names find modules whose attention does not call the interface that `captum_
 values are read from the cache: after their own normalisation and before grouped heads are repeated.
 """
 
+from collections.abc import Iterator
 from typing import Any, TypeGuard
 
 import torch
@@ -48,22 +49,39 @@ def attention_candidates(model: nn.Module) -> dict[int, list[tuple[nn.Module, nn
 def decoder_layers(model: nn.Module, count: int) -> nn.ModuleList | None:
     """The list of the ``count`` layers that read the text; None if there is no such list.
 
-    Where every layer has attention that knows its place, each must hold its own, in order: experts, heads and the
-    layers that read pictures may be as many. Otherwise it is the outermost list of this length, in what transformers
-    calls the decoder of text if it is there.
+    It is looked for in what transformers calls the decoder of text first, and not in parts that read something else.
+    Where every layer there has attention that knows its place, each must hold its own, in order: experts, heads and
+    the layers that read pictures may be as many. Otherwise it is the outermost list of this length.
     """
     find: Any = getattr(model, "get_decoder", None)
-    places = [part for part in (find() if find else None, model) if isinstance(part, nn.Module)]
-    lists = [
-        module
-        for part in places
-        for module in part.modules()
-        if isinstance(module, nn.ModuleList) and len(module) == count
-    ]
-    attention = attention_candidates(model)
-    if all(layer in attention for layer in range(count)):
-        lists = [layers for layers in lists if all(_holds(layers[i], attention[i][0][0]) for i in range(count))]
-    return next(iter(lists), None)
+    for part in (find() if find else None, model):
+        if isinstance(part, nn.Module):
+            lists = [
+                module
+                for module in _without(part, _other_configs(model))
+                if isinstance(module, nn.ModuleList) and len(module) == count
+            ]
+            attention = attention_candidates(part)
+            if all(layer in attention for layer in range(count)):
+                lists = [one for one in lists if all(_holds(one[i], attention[i][0][0]) for i in range(count))]
+            if lists:
+                return lists[0]
+    return None
+
+
+def _other_configs(model: nn.Module) -> tuple[type, ...]:
+    """The kinds of configuration of the parts of a model that do not read text."""
+    config: Any = getattr(model, "config", None)
+    parts = [getattr(config, name, None) for name in getattr(config, "sub_configs", {})]
+    return tuple(type(part) for part in parts if part is not None and type(part) is not type(config.get_text_config()))
+
+
+def _without(module: nn.Module, configs: tuple[type, ...]) -> Iterator[nn.Module]:
+    """A module and those in it, but none that has one of these configurations."""
+    if not isinstance(getattr(module, "config", None), configs):
+        yield module
+        for child in module.children():
+            yield from _without(child, configs)
 
 
 def _holds(layer: nn.Module, part: nn.Module) -> bool:

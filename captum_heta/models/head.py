@@ -47,7 +47,7 @@ def cut_after(head: nn.Module | None) -> Iterator[Cut]:
             return None
         cut.states.append(arguments[0])
         cut.leaves.append(output.detach().requires_grad_())
-        return cut.leaves[-1]
+        return cut.leaves[-1].clone()  # Chameleon writes into its logits
 
     with answered(head, give_leaf):
         yield cut

@@ -149,7 +149,7 @@ class _Search:
         """Whether each of several modules is given what the ones before it carried on, in the order of their names."""
         if len(modules) == 1:
             return True
-        with before(self.layers[number], _alike_again(None)), recorded(dict(enumerate(modules))) as calls:
+        with before(self.layers[number], self._alike_again(None)), recorded(dict(enumerate(modules))) as calls:
             self._pass(self.texts)
         given = [self._differ(calls[i][0].hidden_states) for i in range(len(modules))]
         return given == [False] + [True] * (len(modules) - 1)
@@ -183,8 +183,8 @@ class _Search:
             for module in silenced:
                 stack.enter_context(after(module, _nothing))
             for number, layer in enumerate(self.layers):
-                stack.enter_context(before(layer, _alike_again(None if number else entering)))
-                stack.enter_context(after(layer, _seen(partial(seen, number))))
+                stack.enter_context(before(layer, self._alike_again(None if number else entering)))
+                stack.enter_context(after(layer, self._seen(partial(seen, number))))
             log_probs = self._pass(self.texts)
         if outside or (self._differ(log_probs) and not mixing):
             raise UnfitModelError(
@@ -192,6 +192,35 @@ class _Search:
                 f"{WITHOUT_ATTENTION}"
             )
         return mixing
+
+    def _alike_again(self, look: Callable[[Tensor], Any] | None) -> Callable[[tuple[Any, ...], dict[str, Any]], Any]:
+        """A layer's second text is given the first one's states after the first token: each layer speaks for itself."""
+
+        def change(arguments: tuple[Any, ...], named: dict[str, Any]) -> Any:
+            call = Call(arguments, named)
+            states = call.hidden_states
+            if not self._by_token(states):
+                return None
+            if look is not None:
+                look(states)
+            return call.having(torch.stack([states[0], torch.cat([states[1, :1], states[0, 1:]])]))
+
+        return change
+
+    def _seen(self, look: Callable[[Tensor], None]) -> Callable[[Any], None]:
+        def see(output: Any) -> None:
+            states = first(output)
+            if self._by_token(states):
+                look(states)
+
+        return see
+
+    def _by_token(self, states: Any) -> bool:
+        """Whether these are states of each token of both texts, of one stream (2, n, d) or several (2, n, streams, d).
+
+        Where streams come first, what is mixed is seen at the end.
+        """
+        return isinstance(states, Tensor) and states.shape[:2] == self.texts.shape
 
     def _differ(self, states: Tensor) -> bool:
         scale = states[0, 1:].float().std() + torch.finfo(torch.float32).tiny
@@ -212,7 +241,7 @@ class _Search:
         seen = {key: _Child() for key in children}
         with ExitStack() as stack:
             for number, some in silenced.items():
-                stack.enter_context(before(self.layers[number], _alike_again(None)))
+                stack.enter_context(before(self.layers[number], self._alike_again(None)))
                 for module in some:
                     stack.enter_context(after(module, _nothing))
             for key, child in children.items():
@@ -258,27 +287,3 @@ def _nothing(output: Any) -> Any:
 def _first_row(given: Any) -> Any:
     """An argument for two rows as that for the first of them."""
     return given[:1] if isinstance(given, Tensor) and given.ndim > 1 and len(given) == 2 else given
-
-
-def _alike_again(look: Callable[[Tensor], Any] | None) -> Callable[[tuple[Any, ...], dict[str, Any]], Any]:
-    """A layer's second text is given the first one's states after the first token: each layer speaks for itself."""
-
-    def change(arguments: tuple[Any, ...], named: dict[str, Any]) -> Any:
-        call = Call(arguments, named)
-        states = call.hidden_states
-        if states.ndim != 3:  # several streams: what is mixed is seen at the end
-            return None
-        if look is not None:
-            look(states)
-        return call.having(torch.stack([states[0], torch.cat([states[1, :1], states[0, 1:]])]))
-
-    return change
-
-
-def _seen(look: Callable[[Tensor], None]) -> Callable[[Any], None]:
-    def see(output: Any) -> None:
-        states = first(output)
-        if isinstance(states, Tensor) and states.ndim == 3:
-            look(states)
-
-    return see

@@ -6,6 +6,7 @@ from transformers.pytorch_utils import Conv1D
 from captum_heta.models.families import attention_candidates, decoder_layers, head_weights
 from captum_heta.models.layers import AttentionLayer
 from captum_heta.testing.architectures import CONFIGS, tiny_model
+from captum_heta.testing.every_model import every_model
 
 
 @pytest.mark.parametrize("name", CONFIGS)
@@ -28,6 +29,13 @@ def test_layers_of_pictures_are_not_those_of_text():
     model = tiny_model("llama")
     both = nn.ModuleDict({"pictures": nn.ModuleList([nn.Linear(2, 2), nn.Linear(2, 2)]), "text": model})
     assert decoder_layers(both, 2) is model.model.layers
+
+
+def test_layers_of_a_part_that_reads_pictures_are_not_those_of_text():
+    # as many and first, in the decoder itself, and of a part with a configuration of its own
+    model = every_model("vision", "git")
+    assert len(model.git.image_encoder.vision_model.encoder.layers) == 2
+    assert decoder_layers(model, 2) is model.git.encoder.layer
 
 
 def test_without_attention_the_outermost_list_has_the_layers():

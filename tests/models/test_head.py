@@ -37,6 +37,17 @@ def test_heads_whose_derivatives_are_not_known_are_not_cut():
         assert cut.states == []
 
 
+def test_a_model_may_write_into_what_a_cut_head_gives():
+    head = torch.nn.Linear(3, 4)
+    with cut_after(head) as cut:
+        logits = head(torch.ones(1, 3))
+        logits[:, 0] = -1e4
+    _, leaf, _ = cut.only()
+    assert torch.equal(leaf, head(torch.ones(1, 3)))
+    (above,) = torch.autograd.grad(logits.sum(), leaf)
+    assert above.tolist() == [[0, 1, 1, 1]]
+
+
 def test_a_head_that_is_called_twice_is_told():
     head = torch.nn.Linear(3, 4)
     with cut_after(head) as cut:
