@@ -1,6 +1,7 @@
 """A tiny model of random weights for every model type of the installed transformers, those of tomorrow included.
 
-Sizes are set by the names that configurations share; a type that does not build with these is in `_SPECIAL`.
+Sizes are set by the names that configurations share; a type, or a part, that does not build with these is in
+`_SPECIAL`.
 """
 
 import dataclasses
@@ -9,7 +10,8 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from transformers import CONFIG_MAPPING, AutoModelForCausalLM, AutoModelForImageTextToText
+import transformers
+from transformers import CONFIG_MAPPING
 from transformers.models.auto.modeling_auto import (
     MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
     MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES,
@@ -19,11 +21,14 @@ KINDS: Mapping[str, Mapping[str, str]] = {
     "causal": dict(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES),
     "vision": dict(MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES),
 }
-_AUTO = {"causal": AutoModelForCausalLM, "vision": AutoModelForImageTextToText}
 
 LAYERS, WIDTH, HEADS, VOCABULARY = 2, 32, 4, 97
 
-_WIDTHS = "hidden_size d_model n_embd word_embed_proj_dim hidden_dim model_dim embedding_size attention_hidden_size"
+_WIDTHS = (
+    "hidden_size d_model n_embd word_embed_proj_dim hidden_dim model_dim embedding_size attention_hidden_size "
+    "text_hidden_size out_hidden_size adapter_in_dim adapter_input_size adapter_out_dim codebook_dim "
+    "base_channels"
+)
 _LAYERS = (
     "num_hidden_layers n_layer n_layers num_layers decoder_layers encoder_layers num_decoder_layers num_encoder_layers "
     "depth"
@@ -36,6 +41,7 @@ _INNER = (
 _EXPERTS = "num_experts n_routed_experts num_local_experts moe_num_experts"
 _PER_TOKEN = "num_experts_per_tok moe_topk moe_k top_k_experts num_experts_per_token"
 _MEDIA = "image video audio boi eoi boa eoa vision_start vision_end image_start image_end"
+_KINDS = "layer_types mlp_layer_types layers_block_type attention_layers indexer_types"
 # What configurations call their sizes, by the value that makes a tiny model.
 SIZES: dict[str, Any] = {
     **dict.fromkeys(_WIDTHS.split(), WIDTH),
@@ -75,22 +81,13 @@ SIZES: dict[str, Any] = {
     "pad_token_id": 0,
     "patch_size": 4,
     "image_size": 8,
-    "text_hidden_size": WIDTH,
-    "out_hidden_size": WIDTH,
-    "adapter_in_dim": WIDTH,
     "is_decoder": True,
     "dtype": "float32",
     "vocab_size_per_layer_input": VOCABULARY,
     "hidden_size_per_layer_input": 8,
     "num_kv_shared_layers": 0,
     # what stands for pictures and sound, at the end of the vocabulary
-    **{
-        f"{name}_token_{kind}": VOCABULARY - 1 - i
-        for i, name in enumerate(
-            "image video audio boi eoi boa eoa vision_start vision_end image_start image_end".split()
-        )
-        for kind in ("id", "index")
-    },
+    **{f"{name}_token_{kind}": VOCABULARY - 1 - i for i, name in enumerate(_MEDIA.split()) for kind in ("id", "index")},
 }
 
 
@@ -112,8 +109,9 @@ def every_model(kind: str, model_type: str, seed: int = 0) -> Any:
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         try:
-            config = small_config(CONFIG_MAPPING[model_type], _SPECIAL.get(model_type, {}))
-            model = _AUTO[kind].from_config(config)
+            config = small_config(CONFIG_MAPPING[model_type])
+            model_class = getattr(transformers, KINDS[kind][model_type])  # the auto classes do not find Evolla's
+            model = model_class(config if isinstance(config, model_class.config_class) else config.get_text_config())
             with torch.no_grad():
                 for parameter in model.parameters():  # away from tiny initial weights, so that no term is near zero
                     if parameter.is_floating_point():
@@ -123,11 +121,19 @@ def every_model(kind: str, model_type: str, seed: int = 0) -> Any:
     return model.eval()
 
 
-def small_config(config_class: Any, special: Mapping[str, Any] | None = None) -> Any:
-    """A configuration with `SIZES` wherever it has such a name, in its parts too."""
+def small_config(config_class: Any, default: Any = None) -> Any:
+    """A configuration with `SIZES` wherever it has such a name, in its parts too.
+
+    Args:
+        config_class: of transformers.
+        default: one of this class, whose values are kept where they are no size; None for the class's own.
+    """
     names = _fields(config_class)
-    default = config_class()
-    chosen = {
+    own = config_class()
+    default = own if default is None else default
+    # what a whole says of its parts: both are to be of one mind
+    chosen = {name: value for name, value in _scalars(default, names).items() if value != _default(own, name)}
+    chosen |= {
         name: value
         for name, value in SIZES.items()
         if name in names and not isinstance(_default(default, name), list | tuple)
@@ -138,23 +144,33 @@ def small_config(config_class: Any, special: Mapping[str, Any] | None = None) ->
     for name in getattr(config_class, "sub_configs", {}):
         part = _default(default, name)
         if part is not None:
-            chosen[name] = small_config(type(part)).to_dict()
+            chosen[name] = _small_part(part).to_dict()
     if "kv_lora_rank" in names and "num_key_value_heads" in names:
         chosen["num_key_value_heads"] = HEADS  # latent attention has no groups
-    for name in ("layer_types", "mlp_layer_types", "layers_block_type", "attention_layers", "indexer_types"):
+    for name in _KINDS.split():
         kinds = _default(default, name)
-        target = getattr(config_class, "attribute_map", {}).get(name, name)
-        settable = name in names and not isinstance(getattr(config_class, target, None), property)
-        if settable and isinstance(kinds, list | tuple) and kinds:
+        if name in names and isinstance(kinds, list | tuple) and kinds:
             # the first of each kind, and as many as there are layers
             different = list(dict.fromkeys(kinds))
             chosen[name] = (different * LAYERS)[:LAYERS]
-    for name, value in (special or {}).items():
+    for name, value in _SPECIAL.get(config_class.model_type, {}).items():
         if isinstance(value, Mapping) and isinstance(chosen.get(name), Mapping):
             chosen[name] = {**chosen[name], **value}
         else:
             chosen[name] = value
     return config_class(**{name: value for name, value in chosen.items() if value is not ...})
+
+
+def _small_part(part: Any) -> Any:
+    if part.model_type == "timm_wrapper":  # the networks of timm, which is another package
+        part = CONFIG_MAPPING["siglip_vision_model"]()
+    return small_config(type(part), part)
+
+
+def _scalars(config: Any, names: set[str]) -> dict[str, Any]:
+    """The numbers, words and switches of a configuration."""
+    found = {name: _default(config, name) for name in names}
+    return {name: value for name, value in found.items() if isinstance(value, int | float | str)}
 
 
 def _default(config: Any, name: str) -> Any:
@@ -165,11 +181,13 @@ def _default(config: Any, name: str) -> Any:
 
 
 def _fields(config_class: Any) -> set[str]:
+    """The names of what can be set."""
+    others = getattr(config_class, "attribute_map", {})
     if dataclasses.is_dataclass(config_class):
-        return {field.name for field in dataclasses.fields(config_class)} | set(
-            getattr(config_class, "attribute_map", {})
-        )
-    return set(inspect.signature(config_class.__init__).parameters)
+        names = {field.name for field in dataclasses.fields(config_class)} | set(others)
+    else:
+        names = set(inspect.signature(config_class.__init__).parameters)
+    return {name for name in names if not isinstance(getattr(config_class, others.get(name, name), None), property)}
 
 
 _ROPE = {"rope_type": "default", "rope_theta": 1e4}
@@ -200,5 +218,49 @@ _SPECIAL: dict[str, dict[str, Any]] = {
     "longcat_flash": {"head_dim": 4},
     **dict.fromkeys(_WITH_SECTIONS.split(), _SECTIONS),
     "glm4v_moe": _HALF,
+    "apertus1p5": {
+        "image_token_offset": 80,
+        "audio_token_offset": 88,
+        "vision_config": {"codebook_size": 8},
+        "audio_config": {"codebook_size": 8},
+    },
+    "chameleon": {"vocabulary_map": {"<image>": 96}},
+    "emu3": {"vocabulary_map": {"<image>": 96, "<|extra_200|>": 95}},
+    "cohere_compass_text": {"rope_parameters": {"full_attention": _ROPE}},
+    "deepseek_ocr2_text": {"mlp_layer_types": ["dense", "sparse"]},
+    "dots3_note_text": {
+        "head_dim": 12,
+        "swa_num_attention_heads": HEADS,
+        "swa_num_key_value_heads": HEADS,
+        "swa_q_lora_rank": 16,
+        "swa_kv_lora_rank": 16,
+        "swa_head_dim": 12,
+        "swa_qk_nope_head_dim": 8,
+        "swa_v_head_dim": 8,
+    },
+    "ernie4_5_vl_moe_text": {
+        "rope_parameters": {**_ROPE, "mrope_section": [1, 1, 2]},
+        "moe_intermediate_size": [48, 48],
+    },
+    "glm5_next_text": {"qk_rope_head_dim": 0, "linear_head_dim": 8, "linear_num_heads": 4},
+    "granite4_vision": {
+        "vision_config": {"hidden_size": 64},
+        "deepstack_layer_map": [[-2, 0]],
+        "spatial_target_layers": [1],
+        "downsample_rate": "1/2",
+    },
+    "hunyuan_vl_text": {"rope_parameters": {**_ROPE, "mrope_section": [2, 1, 1]}},
+    "hy_v4_vl_text": {"rope_parameters": {**_ROPE, "mrope_section": [1, 1, 0]}},
+    "molmo2_adapter": {"vision_feature_layer": [-1, -2]},
+    "muse_spark_audio": {"patch_sizes": [4, 2], "hidden_sizes": [16, WIDTH], "depths": [1, 1]},
+    "perception_lm": {"vision_config": {"model_args": {"embed_dim": WIDTH}}},
+    "qwen4_exp_text": {
+        "indexer_n_heads": 2,
+        "indexer_kv_heads": 1,
+        "indexer_head_dim": 8,
+        "indexer_budget": 16,
+        "indexer_compress_ratio": 2,
+    },
+    "unlimited_ocr_text": {"num_key_value_heads": HEADS},  # its eager attention repeats none
     "gemma3n_text": {"layer_types": ["sliding_attention", "full_attention"], "activation_sparsity_pattern": None},
 }
