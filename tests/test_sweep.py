@@ -16,12 +16,12 @@ REPRESENTATIVES = (
 )
 PICTURES = (
     *("llava", "qwen2_vl", "qwen3_vl_moe", "glm4v_moe", "kosmos-2.5", "paligemma", "blip-2", "idefics", "aria"),
-    *("qwen3_5_moe", "kimi_k25", "mistral3", "llama4"),
+    *("qwen3_5_moe", "kimi_k25", "mistral3", "llama4", "git", "evolla"),
 )
-# layers of pictures beside as many of text, several streams, logits that are written into, proteins
+# vision: layers of pictures beside as many of text, several streams, logits that are written into, parts
 RIGHT = {
     "causal": ("gpt2", "llama", "falcon", "bloom", "opt", "deepseek_v3", "lfm2", "mamba"),
-    "vision": ("git", "deepseek_ocr2", "glm5_next", "chameleon", "nemotron_h_omni", "fast_vlm", "evolla"),
+    "vision": ("deepseek_ocr2", "glm5_next", "chameleon", "nemotron_h_omni", "fast_vlm"),
 }
 FINE = (sweep.RIGHT, sweep.APPROXIMATE, sweep.REFUSED, sweep.NOT_BUILT)
 

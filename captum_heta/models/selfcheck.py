@@ -10,7 +10,8 @@ from functools import cached_property, wraps
 from typing import Any, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from transformers import PreTrainedModel
 
 from captum_heta.models.hugging_face import HuggingFaceModel
 from captum_heta.models.records import record_of
@@ -44,10 +45,16 @@ def in_a_pass(check: Callable[[Any], Answer]) -> Callable[[Any], Answer]:
             except Exception as error:
                 raise UnfitModelError(
                     f"{self.name} cannot be explained: a pass of {len(self.ids)} tokens of text fails with "
-                    f"{type(error).__name__}: {error}"
+                    f"{type(error).__name__}: {error}{_way_out(self.lm.model)}"
                 ) from error
 
     return checked
+
+
+def _way_out(model: nn.Module) -> str:
+    """Of a model that wants a picture or the like: the part of it that is a language model."""
+    parts = [name for name, part in model.named_children() if isinstance(part, PreTrainedModel) and part.can_generate()]
+    return f". Explain its language model alone: model.{parts[0]}" if parts else ""
 
 
 class UnfitModelError(TypeError):

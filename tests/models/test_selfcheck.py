@@ -15,7 +15,7 @@ from captum_heta.models.mixing import Attention, Others
 from captum_heta.models.selfcheck import LENGTH
 from captum_heta.testing import sweep
 from captum_heta.testing.architectures import tiny_model
-from captum_heta.testing.every_model import KINDS
+from captum_heta.testing.every_model import KINDS, every_model
 
 IDS = torch.tensor([[2, 5, 9, 23, 7, 9, 41, 3, 12, 30, 8]])
 
@@ -335,3 +335,11 @@ def test_a_model_without_text_is_refused(built):
 def test_auto_classes_still_have_what_the_sweep_reads():
     assert len(KINDS["causal"]) > 100
     assert AutoModelForCausalLM.from_config(AutoConfig.for_model("gpt2", n_layer=1, n_embd=8, n_head=2)) is not None
+
+
+def test_a_model_that_wants_a_picture_names_the_part_that_reads_text():
+    model = every_model("vision", "blip-2")
+    ids = torch.arange(20, 26)[None]
+    with pytest.raises(TypeError, match=r"pixel_values.*alone: model\.language_model$"):
+        HETA(model).attribute(ids, target=7)
+    assert HETA(model.language_model).attribute(ids, target=7).shape == ids.shape
