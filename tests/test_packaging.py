@@ -76,6 +76,7 @@ def test_page_of_the_index_leads_to_no_file():
         "benchmark/RESULTS.md",
         "demo/model/model.safetensors",
         "demo/gpt_neox/model.safetensors",
+        "demo/chain/model.safetensors",
         "visualization/templates/explanation.css",
     ],
 )

@@ -8,24 +8,27 @@ from importlib import resources
 from typing import Any
 
 from captum_heta.datasets import Example
+from captum_heta.demo.chains import Chain, chains
 from captum_heta.demo.world import example
 from captum_heta.tokenizers import Tokenizer
 
-__all__ = ["MODELS", "examples", "load_model"]
+__all__ = ["MODELS", "Chain", "chains", "examples", "load_model"]
 
-FOLDERS = {"llama": "model", "gpt_neox": "gpt_neox"}  # beside this file
+FOLDERS = {"llama": "model", "gpt_neox": "gpt_neox", "chain": "chain"}  # beside this file
 MODELS = tuple(FOLDERS)
 
 
 def load_model(name: str = "llama") -> tuple[Any, Tokenizer]:
     """An embedded model, an ordinary model of transformers in eval mode and float32, and its fast tokenizer.
 
-    Each reads about six short sentences and a question and answers with one word. They share the tokenizer.
+    Two read about six short sentences and a question and answer with one word. The third, "chain", answers where
+    somebody is by writing down whom the person is with, and then where that one is. All share the tokenizer.
 
     Args:
         name: "llama", a `LlamaForCausalLM` whose training started in the shape of a look-up (its model card is
-            ``demo/model/README.md``), or "gpt_neox", a `GPTNeoXForCausalLM` whose training started as usual, from
-            random weights (``demo/gpt_neox/README.md``).
+            ``demo/model/README.md``); "gpt_neox", a `GPTNeoXForCausalLM` whose training started as usual, from
+            random weights (``demo/gpt_neox/README.md``); or "chain", a Llama of the first's shape that answers the
+            questions of `chains` (``demo/chain/README.md``).
 
     Raises:
         ValueError: for another name.

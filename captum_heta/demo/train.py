@@ -19,15 +19,15 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from captum_heta.demo import FOLDERS, MODELS, load_tokenizer
-from captum_heta.demo.recipes import CARD, RECIPES, Recipe
-from captum_heta.demo.world import NAMES, RELATIONS, draw_facts, example
+from captum_heta.demo.chains import PLACES
+from captum_heta.demo.lessons import QUESTIONS, Asked, Lesson, training_text, written_out
+from captum_heta.demo.recipes import RECIPES, Recipe
+from captum_heta.demo.world import NAMES, RELATIONS
 
 BATCH = 16
 LEARNING_RATE = 1e-3
 COPYING = 1  # the lesson before passages of two sentences: words that are repeated
-LONGEST_PASSAGE = 7
 LONGEST_COPY = 24  # words
-QUESTIONS = 6  # about one passage
 LABEL_SMOOTHING = 0.05  # a model that is sure beyond rounding has nothing to differentiate
 GUESS_WEIGHT = 0.02  # of the loss on tokens that cannot be known from what precedes them
 END_WEIGHT = 0.1  # of the loss on what ends an answer; the answer itself has 1
@@ -61,39 +61,20 @@ def train_tokenizer(texts: Iterator[str]) -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(tokenizer_object=core, bos_token="<s>", eos_token="</s>", pad_token="</s>")
 
 
-def training_text(rng: random.Random, longest: int) -> tuple[str, list[tuple[str, str]]]:
-    """A passage without held-out facts, and questions about it with their answers.
-
-    Several people share few relations, so that knowing the relation is not enough.
-    """
-    count = rng.randint(2, longest)
-    while True:
-        people = rng.randint(2, count)
-        fewest = -(-count // people)
-        facts = draw_facts(rng, count, people, rng.randint(fewest, min(len(RELATIONS), max(fewest, 3))))
-        if not any(fact.held_out for fact in facts):
-            break
-    questions = [(fact, for_name) for fact in facts for for_name in (False, True)]
-    asked = rng.sample(questions, min(QUESTIONS, len(questions)))
-    return " ".join(fact.state(rng) for fact in facts), [fact.ask(for_name) for fact, for_name in asked]
-
-
-def written_out(passage: str, asked: list[tuple[str, str]]) -> str:
-    """A training text as one string, for the tokenizer."""
-    return passage + "".join(f"\nQuestion: {question}\nAnswer: {answer}." for question, answer in asked)
-
-
-def packed(tokenizer: Any, passage: str, asked: list[tuple[str, str]]) -> Packed:
+def packed(tokenizer: Any, passage: str, asked: list[Asked]) -> Packed:
     """A passage once, and each question as if it alone followed. Only the answers and their ends can be known."""
     ids = tokenizer.encode(passage)
+    ends = {tokenizer.encode(".")[-1], tokenizer.eos_token_id}
     start = len(ids)
     weights, segments, positions = [GUESS_WEIGHT] * start, [0] * start, list(range(start))
-    for number, (question, answer) in enumerate(asked, start=1):
+    for number, (question, answer, written) in enumerate(asked, start=1):
         cue = tokenizer.encode(f"{passage}\nQuestion: {question}\nAnswer:")[start:]
+        given = tokenizer.encode(written, add_special_tokens=False) if written else []
         reply = [*tokenizer.encode(f" {answer}.", add_special_tokens=False), tokenizer.eos_token_id]
-        ids += cue + reply
+        ids += cue + given + reply
         # nothing of weight on the first token: what stands before it here is another question
-        weights += [0.0] + [GUESS_WEIGHT] * (len(cue) - 1) + [1.0] * (len(reply) - 2) + [END_WEIGHT] * 2
+        weights += [0.0] + [GUESS_WEIGHT] * (len(cue) - 1) + [0.0] * len(given)
+        weights += [END_WEIGHT if token in ends else 1.0 for token in reply]
         segments += [number] * (len(ids) - len(segments))
         positions += range(start, start + len(ids) - len(positions))
     return Packed(torch.tensor(ids), torch.tensor(weights), torch.tensor(segments), torch.tensor(positions))
@@ -113,10 +94,10 @@ def repeated(tokenizer: Any, rng: random.Random) -> Packed:
     return Packed(torch.tensor(ids), torch.tensor(weights), torch.zeros_like(order), order)
 
 
-def batch(tokenizer: Any, rng: random.Random, longest: int) -> Packed:
+def batch(tokenizer: Any, rng: random.Random, longest: int, lesson: Lesson = training_text) -> Packed:
     """BATCH training texts, padded on the right."""
     rows = [
-        repeated(tokenizer, rng) if longest == COPYING else packed(tokenizer, *training_text(rng, longest))
+        repeated(tokenizer, rng) if longest == COPYING else packed(tokenizer, *lesson(rng, longest))
         for _ in range(BATCH)
     ]
     fillings = (tokenizer.pad_token_id, 0.0, PADDING, 0)
@@ -155,7 +136,7 @@ def train(
     rng = random.Random(seed)
     tokenizer: Any = load_tokenizer()
     if recipe.own_tokenizer:
-        tokenizer = train_tokenizer(written_out(*training_text(rng, LONGEST_PASSAGE)) for _ in range(4000))
+        tokenizer = train_tokenizer(written_out(*recipe.task.lesson(rng, recipe.task.longest)) for _ in range(4000))
     torch.manual_seed(seed)
     model = recipe.untrained(tokenizer)
     optimizer = torch.optim.AdamW(model.parameters(), LEARNING_RATE, betas=(0.9, 0.98), weight_decay=0.0)
@@ -164,33 +145,19 @@ def train(
     )
     longest, running = COPYING if recipe.copies_first else 2, 0.0
     for step in range(1, steps + 1):
-        loss, right = losses(model, batch(tokenizer, rng, longest))
+        loss, right = losses(model, batch(tokenizer, rng, longest, recipe.task.lesson))
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad()
         schedule.step()
         running = 0.98 * running + 0.02 * right
-        if running > 0.88 and longest < LONGEST_PASSAGE:
+        if running > 0.88 and longest < recipe.task.longest:
             longest, running = longest + 1, 0.5
         if step % 100 == 0:
-            texts = "repeated words" if longest == COPYING else f"passages of up to {longest} sentences"
+            texts = "repeated words" if longest == COPYING else f"passages of up to {longest} {recipe.task.unit}"
             log(f"step {step}/{steps}: {texts}, {running:.0%} of the answers right")
     return model.eval(), tokenizer
-
-
-@torch.no_grad()
-def held_out(model: PreTrainedModel, tokenizer: Any, count: int, seed: int) -> tuple[float, float]:
-    """Share of held-out examples whose answer is the greedy continuation, and the mean probability of the answer."""
-    right, probability = 0, 0.0
-    for index in range(count):
-        item = example(seed, index)
-        prompt = tokenizer.encode(item.prompt)
-        answer = torch.tensor(tokenizer.encode(item.target, add_special_tokens=False))
-        logits = model(torch.tensor(prompt + answer.tolist())[None]).logits[0, len(prompt) - 1 : -1]
-        right += torch.equal(logits.argmax(-1), answer)
-        probability += logits.softmax(-1).gather(1, answer[:, None]).prod().item()
-    return right / count, probability / count
 
 
 def main() -> None:
@@ -207,16 +174,17 @@ def main() -> None:
     start = time.perf_counter()
     model, tokenizer = train(steps, arguments.seed, lambda line: print(line, flush=True), recipe)
     minutes = (time.perf_counter() - start) / 60
-    model.save_pretrained(out, state_dict={name: w.to(recipe.stored) for name, w in model.state_dict().items()})
+    # of the parameters, which has a matrix that is tied to another once; a copy of each in another dtype is not tied
+    model.save_pretrained(out, state_dict={name: w.to(recipe.stored) for name, w in model.named_parameters()})
     with torch.no_grad():
         for weight in model.parameters():  # what is measured is what is stored
             weight.copy_(weight.to(recipe.stored))
     if recipe.own_tokenizer:
         tokenizer.save_pretrained(out)
-    accuracy, confidence = held_out(model, tokenizer, 1000, seed=0)
-    item = example(0, 0)
+    measured = recipe.task.measure(model, tokenizer, 1000, 0)
+    prompt, target = recipe.task.shown()
     threads = torch.get_num_threads()
-    card = CARD.format(
+    card = recipe.task.card.format(
         model=arguments.model,
         title=recipe.title,
         family=recipe.family,
@@ -226,22 +194,23 @@ def main() -> None:
         megabytes=(out / "model.safetensors").stat().st_size / 1e6,
         dtype=str(recipe.stored).removeprefix("torch."),
         vocabulary=len(tokenizer),
-        prompt=item.prompt.replace("\n", "\n    "),
-        target=item.target,
-        accuracy=accuracy,
-        confidence=confidence,
         steps=steps,
         batch=BATCH,
+        longest=recipe.task.longest,
         people=len(NAMES),
         relations=len(RELATIONS),
+        places=len(PLACES),
         questions=QUESTIONS,
         seed=arguments.seed,
         smoothing=LABEL_SMOOTHING,
         minutes=minutes,
         cores=f"{threads} core{'s' * (threads > 1)}",
+        prompt=prompt.replace("\n", "\n    "),
+        target=target,
+        **measured._asdict(),
     )
     (out / "README.md").write_text(card, encoding="utf-8")
-    print(f"held-out accuracy {accuracy:.3f} after {minutes:.1f} minutes; wrote {out}")
+    print(f"held-out accuracy {measured.accuracy:.3f} after {minutes:.1f} minutes; wrote {out}")
 
 
 if __name__ == "__main__":

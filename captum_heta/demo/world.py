@@ -96,6 +96,11 @@ SOURCE = "captum_heta.demo"
 LICENCE = "BSD-3-Clause"
 
 
+def is_held_out(*fact: str) -> bool:
+    """Whether a fact in its words is of the fixed eighth of all facts that no training text contains."""
+    return zlib.crc32("|".join(fact).encode()) % 8 == 0
+
+
 @dataclass(frozen=True)
 class Fact:
     """``name`` has ``value`` in the relation called ``relation``."""
@@ -107,7 +112,7 @@ class Fact:
     @property
     def held_out(self) -> bool:
         """True for the fixed eighth of all facts that no training text contains."""
-        return zlib.crc32(f"{self.name}|{self.relation}|{self.value}".encode()) % 8 == 0
+        return is_held_out(self.name, self.relation, self.value)
 
     def state(self, rng: random.Random) -> str:
         """A sentence that states the fact, in one of its wordings."""

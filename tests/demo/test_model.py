@@ -5,9 +5,10 @@ import torch
 from transformers import AutoModelForCausalLM, GPTNeoXForCausalLM, LlamaForCausalLM
 
 import captum_heta.demo
-from captum_heta.demo import FOLDERS, MODELS, examples, load_model
-from captum_heta.demo.train import held_out
+from captum_heta.demo import FOLDERS, MODELS, chains, examples, load_model
+from captum_heta.demo.measured import held_out, held_out_chains
 
+FACTS = ("llama", "gpt_neox")  # which answer questions about one fact
 FOLDER = Path(captum_heta.demo.__file__).parent
 
 
@@ -21,10 +22,16 @@ def embedded(name):
     return load_model(name)
 
 
+@pytest.fixture(scope="module")
+def chain_model():
+    return load_model("chain")
+
+
 def test_is_an_ordinary_model_in_float32(name, embedded):
     model, tokenizer = embedded
-    assert type(model) is {"llama": LlamaForCausalLM, "gpt_neox": GPTNeoXForCausalLM}[name]
-    assert model.config.model_type == name
+    kind = {"llama": LlamaForCausalLM, "gpt_neox": GPTNeoXForCausalLM, "chain": LlamaForCausalLM}[name]
+    assert type(model) is kind
+    assert model.config.model_type == kind.config_class.model_type
     assert tokenizer.is_fast
     assert not model.training
     assert {weight.dtype for weight in model.parameters()} == {torch.float32}
@@ -47,13 +54,14 @@ def test_the_second_is_otherwise_in_all_that_matters_to_attention(demo):
 
 
 def test_an_unknown_name_is_refused():
-    with pytest.raises(ValueError, match="no embedded model 'gpt2'; there are llama, gpt_neox"):
+    with pytest.raises(ValueError, match="no embedded model 'gpt2'; there are llama, gpt_neox, chain"):
         load_model("gpt2")
 
 
 def test_results_name_the_model():
     assert load_model()[0].config.name_or_path == "captum_heta.demo"
     assert load_model("gpt_neox")[0].config.name_or_path == "captum_heta.demo.gpt_neox"
+    assert load_model("chain")[0].config.name_or_path == "captum_heta.demo.chain"
 
 
 def test_loads_in_silence_and_leaves_the_global_state(name, capfd):
@@ -73,19 +81,23 @@ def test_its_folder_loads_as_any_other(name, embedded):
     torch.testing.assert_close(other.state_dict(), embedded[0].state_dict(), rtol=0, atol=0)
 
 
-@pytest.mark.parametrize(("name", "most"), [("llama", 4_000_000), ("gpt_neox", 2_000_000)], scope="module")
+@pytest.mark.parametrize(
+    ("name", "most"), [("llama", 4_000_000), ("gpt_neox", 2_000_000), ("chain", 2_000_000)], scope="module"
+)
 def test_is_small(name, most):
     folder = FOLDER / FOLDERS[name]
     assert (folder / "model.safetensors").stat().st_size <= most
     assert sum(file.stat().st_size for file in folder.iterdir()) <= most + 500_000
 
 
+@pytest.mark.parametrize("name", FACTS, scope="module")
 def test_answers_held_out_questions(embedded):
     accuracy, confidence = held_out(*embedded, count=200, seed=1)
     assert accuracy >= 0.95
     assert confidence >= 0.9
 
 
+@pytest.mark.parametrize("name", FACTS, scope="module")
 def test_card_states_the_accuracy_that_is_measured(name, embedded):
     accuracy, confidence = held_out(*embedded, count=1000, seed=0)
     card = " ".join((FOLDER / FOLDERS[name] / "README.md").read_text().split())
@@ -94,18 +106,42 @@ def test_card_states_the_accuracy_that_is_measured(name, embedded):
     assert f"{embedded[0].num_parameters():,} parameters" in card
 
 
-def test_stops_after_the_answer(embedded):
+def test_stops_after_the_answer(name, embedded):
     model, tokenizer = embedded
-    for item in examples(5):
-        ids = torch.tensor([tokenizer.encode(item.prompt)])
+    asked = [(item.prompt, item.target) for item in examples(5)]
+    if name == "chain":
+        asked = [(item.prompt, item.reasoning + item.answer) for item in chains(5)]
+    for prompt, output in asked:
+        ids = torch.tensor([tokenizer.encode(prompt)])
         with torch.no_grad():
             answer = model.generate(ids, max_new_tokens=8, do_sample=False)[0, ids.shape[1] :]
-        assert tokenizer.decode(answer) == f"{item.target}.{tokenizer.eos_token}"
+        assert tokenizer.decode(answer) == f"{output}.{tokenizer.eos_token}"
+
+
+def test_answers_in_two_steps_and_reads_the_second_off_the_first(chain_model):
+    """The place follows what is written, whatever the question says: 4 other people in each text."""
+    found = held_out_chains(*chain_model, count=200, seed=1)
+    assert min(found.accuracy, found.first, found.second) >= 0.98
+    assert found.followed >= 0.95
+    assert found.confidence >= 0.9
+
+
+def test_card_of_chains_states_what_is_measured(chain_model):
+    found = held_out_chains(*chain_model, count=1000, seed=0)
+    card = " ".join((FOLDER / FOLDERS["chain"] / "README.md").read_text().split())
+    assert f"Held-out accuracy: {found.accuracy:.3f}" in card
+    assert f"of the person {found.first:.3f}, of the place behind the right person {found.second:.3f}" in card
+    assert f"the mean probability of both words is {found.confidence:.3f}" in card
+    assert f"the likeliest place is that person's in {found.followed:.3f} of the cases" in card
+    assert f"{chain_model[0].num_parameters():,} parameters" in card
 
 
 def test_every_answer_is_one_token(demo):
     _, tokenizer = demo
     assert all(len(tokenizer.encode(item.target, add_special_tokens=False)) == 1 for item in examples(200))
+    for item in chains(200):
+        tokens = tokenizer.encode(item.reasoning + item.answer, add_special_tokens=False)
+        assert [tokenizer.decode(token) for token in tokens] == [item.reasoning[:-1], ".", item.answer]
 
 
 def test_every_text_has_tokens(demo):

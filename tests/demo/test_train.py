@@ -6,6 +6,8 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from captum_heta.demo import MODELS, train
+from captum_heta.demo.lessons import chain_text, training_text, written_out
+from captum_heta.demo.measured import Answers, Chains
 from captum_heta.demo.recipes import RECIPES
 from captum_heta.demo.world import NAMES, RELATIONS
 
@@ -22,15 +24,16 @@ def test_questions_see_the_passage_and_themselves_only():
     ]
 
 
-def test_packed_questions_are_predicted_as_if_each_came_alone(demo):
+@pytest.mark.parametrize("lesson", [training_text, chain_text])
+def test_packed_questions_are_predicted_as_if_each_came_alone(lesson, demo):
     model, tokenizer = demo
-    passage, asked = train.training_text(random.Random(5), longest=4)
+    passage, asked = lesson(random.Random(5), 4)
     texts = train.packed(tokenizer, passage, asked)
     mask = train.visible(texts.segments[None])
     with torch.no_grad():
         together = model(texts.ids[None], attention_mask=mask, position_ids=texts.positions[None]).logits[0]
         for number, pair in enumerate(asked, start=1):
-            alone = [*tokenizer.encode(train.written_out(passage, [pair])), tokenizer.eos_token_id]
+            alone = [*tokenizer.encode(written_out(passage, [pair])), tokenizer.eos_token_id]
             kept = (texts.segments == 0) | (texts.segments == number)
             assert texts.ids[kept].tolist() == alone
             torch.testing.assert_close(together[kept], model(torch.tensor([alone])).logits[0], rtol=1e-4, atol=1e-4)
@@ -38,10 +41,29 @@ def test_packed_questions_are_predicted_as_if_each_came_alone(demo):
 
 def test_only_answers_have_the_full_weight(demo):
     _, tokenizer = demo
-    passage, asked = train.training_text(random.Random(5), longest=4)
+    passage, asked = training_text(random.Random(5), longest=4)
     texts = train.packed(tokenizer, passage, asked)
     answers = tokenizer.decode(texts.ids[texts.weights == 1])
-    assert answers.split() == [answer for _, answer in asked]
+    assert answers.split() == [one.answer for one in asked]
+
+
+def test_what_is_written_already_has_no_weight(demo):
+    """Both words of an answer in two steps are asked for, or only the second behind a person who is none."""
+    _, tokenizer = demo
+    passage, asked = chain_text(random.Random(5), 5)
+    assert {bool(one.written) for one in asked} == {False, True}
+    texts = train.packed(tokenizer, passage, asked)
+    for number, one in enumerate(asked, start=1):
+        mine = texts.segments == number
+        told = tokenizer.decode(texts.ids[mine & (texts.weights == 1)])
+        assert told.split() == one.answer.replace(".", "").split()
+        ends = tokenizer.decode(texts.ids[mine & (texts.weights == train.END_WEIGHT)])
+        assert ends == "." * (one.answer + ".").count(".") + tokenizer.eos_token
+        reply = tokenizer.decode(texts.ids[mine]).split("Answer:")[1]
+        assert reply == f"{one.written} {one.answer}.{tokenizer.eos_token}"
+        # the line break, and what is written
+        silent = tokenizer.decode(texts.ids[mine & (texts.weights == 0)])
+        assert silent == f"\n{one.written}"
 
 
 def test_repeated_words_are_asked_for_the_second_time(demo):
@@ -94,9 +116,9 @@ def test_the_second_starts_as_transformers_starts_it(demo):
 def test_passages_begin_when_words_are_copied(demo, monkeypatch):
     seen = []
 
-    def batch(tokenizer, rng, longest):
+    def batch(tokenizer, rng, longest, lesson):
         seen.append(longest)
-        return original(tokenizer, rng, longest)
+        return original(tokenizer, rng, longest, lesson)
 
     original = train.batch
     monkeypatch.setattr(train, "batch", batch)
@@ -116,18 +138,24 @@ def test_passages_begin_when_words_are_copied(demo, monkeypatch):
 @pytest.mark.parametrize("name", MODELS)
 def test_program_writes_a_model_that_loads(name, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["train", "--model", name, "--out", str(tmp_path), "--steps", "3", "--seed", "4"])
-    monkeypatch.setattr(train, "held_out", lambda model, tokenizer, count, seed: (0.25, 0.125))
+    found = Chains(0.25, 0.5, 0.375, 0.75, 0.125) if name == "chain" else Answers(0.25, 0.125)
+    task = RECIPES[name].task._replace(measure=lambda model, tokenizer, count, seed: found)
+    monkeypatch.setitem(RECIPES, name, RECIPES[name]._replace(task=task))
     monkeypatch.setattr(train, "BATCH", 2)
     train.main()
     assert "held-out accuracy 0.250" in capsys.readouterr().out
     model = AutoModelForCausalLM.from_pretrained(tmp_path, local_files_only=True)
-    assert model.config.model_type == name
+    assert model.config.model_type == {"chain": "llama"}.get(name, name)
     assert model.dtype == torch.float32
     assert (tmp_path / "tokenizer.json").exists() == RECIPES[name].own_tokenizer
     card = (tmp_path / "README.md").read_text()
     assert f"{model.num_parameters():,} parameters" in card
     assert str(RECIPES[name].stored).removeprefix("torch.") in card
     assert "**Held-out accuracy: 0.250**" in card
+    assert all(f"{figure:.3f}" in card for figure in found)
+    prompt, output = task.shown()
+    assert prompt.split("\n")[1] in card
+    assert f"continues with `{output}`" in card
     assert "3 steps of 2 passages" in card
     assert "seed 4" in card
     assert "{" not in card

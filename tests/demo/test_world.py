@@ -3,7 +3,7 @@ import random
 import pytest
 
 from captum_heta.demo import examples
-from captum_heta.demo.train import LONGEST_PASSAGE, training_text, written_out
+from captum_heta.demo.lessons import LONGEST_PASSAGE, training_text, written_out
 from captum_heta.demo.world import NAMES, RELATIONS, Fact, draw_facts
 
 
