@@ -17,7 +17,7 @@ EMBEDDED = {f"captum_heta.demo.{name}": name for name in MODELS}
 ModelOption = Annotated[
     str | None,
     typer.Option(
-        help=f"A Hugging Face id or folder; the embedded model if left out; another is {', '.join(list(EMBEDDED)[1:])}."
+        help=f"A Hugging Face id or folder; the embedded model if left out; others are {', '.join(list(EMBEDDED)[1:])}."
     ),
 ]
 DtypeOption = Annotated[

@@ -19,7 +19,7 @@ from captum_heta.cli.arguments import (
     check_model_options,
     listed,
 )
-from captum_heta.cli.data import EMBEDDED, HELP, made, places, stored
+from captum_heta.cli.data import EMBEDDED, HELP, check_answers, made, places, stored
 from captum_heta.cli.files import check_folder
 from captum_heta.cli.messages import once, print_note, reported_errors, terminal, warnings_to
 from captum_heta.visualization.signs import visible
@@ -94,6 +94,7 @@ def benchmark(
 
         row_groups(rows, load_model()[0], given, seed)  # what is wrong with names and options, said on any model
         asked = places(data)
+        check_answers(asked, model)
         found = stored(asked, limit, seed, download)
         loaded, tokenizer = load(model, dtype, device_map, local, bos, device)
         found |= made(asked, limit, seed, loaded, tokenizer)

@@ -1,17 +1,21 @@
 """The data sets that ``benchmark`` is asked for, and their examples."""
 
+from collections.abc import Callable, Iterable
+from itertools import chain
 from typing import Any
 
-from captum_heta.cli.arguments import listed
+from captum_heta.cli.arguments import embedded, listed
 from captum_heta.datasets import DATASETS, GENERATED, Example, generate, read
 from captum_heta.datasets.generated import LONG
 from captum_heta.tokenizers import Tokenizer
 
 EMBEDDED = "embedded"
+CHAINS = "chains"
+OWN = (EMBEDDED, CHAINS)  # which come with the package
 
 HELP = (
-    f"The data sets, separated by commas: {EMBEDDED}; of a file, NAME=PATH with a name of {', '.join(DATASETS)}; or "
-    "made for the model, of what it answers: "
+    f"The data sets, separated by commas: {EMBEDDED}; {CHAINS}, which captum_heta.demo.chain answers; of a file, "
+    f"NAME=PATH with a name of {', '.join(DATASETS)}; or made for the model, of what it answers: "
     f"{', '.join(f'{name}[=TOKENS]' if name in LONG else name for name in GENERATED)}."
 )
 
@@ -27,11 +31,11 @@ def places(text: str) -> list[Place]:
     """
     found = [part.partition("=")[::2] for part in listed("--data", text)]
     for i, (name, source) in enumerate(found):
-        known = [*DATASETS, *GENERATED, EMBEDDED]
+        known = [*DATASETS, *GENERATED, *OWN]
         if name not in known:
             raise ValueError(f"--data: there is no data set {name!r}; there are {', '.join(known)}.")
-        if name == EMBEDDED and source:
-            raise ValueError(f"--data: {EMBEDDED} comes with the package and has no path, got {source!r}.")
+        if name in OWN and source:
+            raise ValueError(f"--data: {name} comes with the package and has no path, got {source!r}.")
         if name in DATASETS and not source:
             raise ValueError(f"--data {name} needs its file or its id on the hub: {name}=PATH.")
         if name in GENERATED and source and (name not in LONG or not source.isdecimal()):
@@ -42,6 +46,17 @@ def places(text: str) -> list[Place]:
     return [(name, source) for name, source in found]
 
 
+def check_answers(asked: list[Place], model: str | None) -> None:
+    """Raise ValueError if an embedded model is asked for what another one was trained to answer."""
+    own = embedded(model)
+    right, wrong = (CHAINS, EMBEDDED) if own == "chain" else (EMBEDDED, CHAINS)
+    if own is not None and wrong in [name for name, _ in asked]:
+        raise ValueError(
+            f"--data {wrong} asks what {model or 'the embedded model'} was not trained to answer: say {right}, or name "
+            "another --model."
+        )
+
+
 def stored(asked: list[Place], limit: int, seed: int, download: bool) -> dict[str, list[Example]]:
     """At most ``limit`` examples of each data set that needs no model, drawn at random.
 
@@ -49,13 +64,17 @@ def stored(asked: list[Place], limit: int, seed: int, download: bool) -> dict[st
         ValueError: for a data set without examples, and as `captum_heta.datasets.read` does.
     """
     from captum_heta.benchmark.runner import chosen
-    from captum_heta.demo import examples
+    from captum_heta.demo import chains, examples
 
+    own: dict[str, Callable[[], Iterable[Example]]] = {
+        EMBEDDED: lambda: examples(limit, seed),
+        CHAINS: lambda: chain.from_iterable(item.steps for item in chains(-(-limit // 2), seed)),
+    }
     found = {}
     for name, source in asked:
         if name in GENERATED:
             continue
-        items = examples(limit, seed) if name == EMBEDDED else read(name, source, download=download)
+        items = own[name]() if name in own else read(name, source, download=download)
         found[name] = chosen(list(items), limit, seed)
         if not found[name]:
             raise ValueError(f"--data {name}={source} has no examples.")

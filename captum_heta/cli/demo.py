@@ -43,7 +43,7 @@ def demo(
         from captum_heta.cli.loading import example, load
 
         loaded, tokenizer = load(model, dtype, place=device)
-        prompt, _ = example(None, None)
+        prompt, _ = example(None, None, model=model)
         explainer = Explainer(loaded, tokenizer, max_tokens)
         # what has ended may still write for a moment
         with (

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from captum_heta.cli.arguments import DTYPES, check_model_options, embedded
 from captum_heta.cli.question import Question
-from captum_heta.demo import MODELS, examples, load_model
+from captum_heta.demo import MODELS, chains, examples, load_model
 from captum_heta.inputs import LocatedInput, TextInput
 from captum_heta.inputs.target import contrasted, generated_answer, next_token, target_ids
 from captum_heta.models import LanguageModel
@@ -22,7 +22,7 @@ def answered(asked: Question) -> tuple[Any, LocatedInput, Tensor, Tensor | None]
     Raises:
         ValueError: if something of them does not fit together.
     """
-    prompt, target = example(asked.prompt, asked.target, asked.answer)
+    prompt, target = example(asked.prompt, asked.target, asked.answer, asked.model)
     model, tokenizer = load(asked.model, asked.dtype, bos=asked.bos, place=asked.device)
     inp = located(beginning(tokenizer, asked.bos) + prompt, model, tokenizer)
     outputs = outputs_of(inp, model, target, asked.answer)
@@ -31,12 +31,19 @@ def answered(asked: Question) -> tuple[Any, LocatedInput, Tensor, Tensor | None]
     return model, inp, *contrasted(asked.contrast, outputs, inp, LanguageModel(model))
 
 
-def example(prompt: str | None, target: str | None, answer: bool = False) -> tuple[str, str | None]:
-    """Prompt and target, those of an example of the embedded model without a prompt."""
+def example(
+    prompt: str | None, target: str | None, answer: bool = False, model: str | None = None
+) -> tuple[str, str | None]:
+    """Prompt and target, those of an example that the embedded ``model`` answers without a prompt."""
     if prompt is not None:
         return prompt, target
-    item = next(examples(1))
-    return item.prompt, item.target if target is None and not answer else target
+    if embedded(model) == "chain":
+        asked = next(chains(1))
+        prompt, output = asked.prompt, asked.reasoning + asked.answer
+    else:
+        item = next(examples(1))
+        prompt, output = item.prompt, item.target or ""
+    return prompt, output if target is None and not answer else target
 
 
 def beginning(tokenizer: Tokenizer, bos: bool) -> str:

@@ -194,6 +194,7 @@ class TestLength:
         (("--options", '{"hetta": {}}'), "options are for 'hetta'"),
         (("--seed", str(2**63)), "seed must be below 2**63"),
         (("--data", "embedded=x.json"), "--data: embedded comes with the package and has no path, got 'x.json'"),
+        (("--model", "captum_heta.demo.chain"), "--data embedded asks what captum_heta.demo.chain was not trained"),
         (("--data", "embedded,embedded"), "--data has 'embedded' twice"),
         (("--data", "longra=a.json,longra=b.json"), "--data has 'longra' twice"),
         (("--data", "embedded,longra"), "--data longra needs its file"),

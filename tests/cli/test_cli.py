@@ -11,7 +11,7 @@ from captum_heta import HETA, LLMTokenAttribution
 from captum_heta.cli import app
 from captum_heta.cli.loading import beginning
 from captum_heta.comparison import Comparison
-from captum_heta.demo import examples
+from captum_heta.demo import chains, examples
 from captum_heta.methods import METHODS
 
 PROMPT = "Anna lives in Rome. Ben lives in Oslo.\nQuestion: Where does Ben live?\nAnswer:"
@@ -27,6 +27,17 @@ def test_explains_the_other_embedded_model_by_its_name():
     assert json.loads(result.stdout)["provenance"]["model"].startswith("captum_heta.demo.gpt_neox")
     refused = run("--model", "captum_heta.demo.gpt_neox", "--dtype", "bfloat16")
     assert refused.exit_code == 1
+
+
+def test_explains_a_question_that_the_named_model_answers():
+    result = run("--model", "captum_heta.demo.chain", "--method", "targeted", "--json", "-")
+    assert result.exit_code == 0, result.output
+    report = json.loads(result.stdout)
+    item = next(chains(1))
+    assert report["prompt"] == item.prompt
+    assert report["target"] == item.reasoning + item.answer
+    assert len(report["output_probs"]) == 3
+    assert min(report["output_probs"]) > 0.5
 
 
 def test_explains_the_embedded_model_without_any_argument():
