@@ -214,6 +214,7 @@ _SPECIAL: dict[str, dict[str, Any]] = {
     },
     "reformer": {"axial_pos_embds_dim": [16, 16], "axial_pos_shape": [8, 16], "attention_head_size": 8},
     "zaya": {"num_experts_per_tok": 1},
+    "lfm2": {"layer_types": ["conv", "full_attention"]},
     "lfm2_moe": {"layer_types": ["conv", "full_attention"]},
     "longcat_flash": {"head_dim": 4},
     **dict.fromkeys(_WITH_SECTIONS.split(), _SECTIONS),

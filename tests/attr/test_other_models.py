@@ -37,13 +37,32 @@ def test_left_padding_is_no_token(name, built):
     torch.testing.assert_close(found[:, 3:], HETA(model).attribute(IDS, **options))
 
 
+@pytest.mark.parametrize("kind", [HETA, TargetedHETA])
+@pytest.mark.parametrize("name", NAMES)
+def test_padded_batches_are_explained_row_by_row(name, kind, built):
+    method = kind(built("causal", name))
+    padding = torch.zeros(2, dtype=torch.long)
+    batch = torch.stack([IDS[0], torch.cat([padding, IDS[0, :4]]), torch.cat([IDS[0, :4], padding])])
+    mask = torch.tensor([[1] * 6, [0] * 2 + [1] * 4, [1] * 4 + [0] * 2])
+    options = {"curvature": "fisher"}
+    found = method.attribute(batch, target=[45, 60, 60], additional_forward_args={"attention_mask": mask}, **options)
+    torch.testing.assert_close(found[:1], method.attribute(IDS, target=45, **options))
+    shorter = method.attribute(IDS[:, :4], target=60, **options)
+    torch.testing.assert_close(
+        found[1:], torch.stack([torch.cat([padding, shorter[0]]), torch.cat([shorter[0], padding])])
+    )
+
+
 # peft's own, when it makes an adapter
 @pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")
 @pytest.mark.parametrize("name", [HYBRID, LATENT])
 def test_an_adapter_is_part_of_the_model(name, built):
-    config = peft.LoraConfig(r=4, target_modules=["o_proj"], init_lora_weights=False)
+    model = built("causal", name)
+    adapting = {"o_proj", "out_proj", "in_proj_qkvz", "kv_b_proj"}  # of attention, and of what stands for it
+    named = {part.rpartition(".")[2] for part, _ in model.named_modules()}
+    config = peft.LoraConfig(r=4, target_modules=sorted(adapting & named), init_lora_weights=False)
     torch.manual_seed(0)
-    adapted = peft.get_peft_model(built("causal", name), config).eval()
+    adapted = peft.get_peft_model(model, config).eval()
     found = HETA(adapted).attribute(IDS, target=45, curvature="fisher", rank=100, coverage=1.0)
     merged = adapted.merge_and_unload()
     expected = HETA(merged).attribute(IDS, target=45, curvature="fisher", rank=100, coverage=1.0)

@@ -27,6 +27,14 @@ def folder(tmp_path_factory):
     return path
 
 
+@pytest.fixture(scope="module", params=["qwen3_next", "deepseek_v3"])
+def other_folder(request, tmp_path_factory, built):
+    """Of a model whose layers carry tokens on by more than plain attention."""
+    path = tmp_path_factory.mktemp(request.param)
+    built("causal", request.param).save_pretrained(path)
+    return path
+
+
 def load(folder, name):
     config = BitsAndBytesConfig(**FORMATS[name])
     return AutoModelForCausalLM.from_pretrained(folder, quantization_config=config, device_map="cpu").eval()
@@ -55,6 +63,15 @@ def test_scores_are_those_of_the_dequantized_model(folder, name, curvature):
     plain = load(folder, name).dequantize()
     assert type(plain.model.layers[0].mlp.up_proj) is torch.nn.Linear
     expected = HETA(plain).attribute(IDS, target=3, curvature=curvature)
+    assert expected.max() > 0
+    assert (scores - expected).abs().max() < TOLERANCE[name] * expected.max()
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_what_is_no_plain_attention_is_that_of_the_dequantized_model(other_folder, name):
+    model, plain = without_repacking(load(other_folder, name)), load(other_folder, name).dequantize()
+    assert any(parameter.dtype in (torch.uint8, torch.int8) for parameter in model.parameters())
+    scores, expected = (HETA(one).attribute(IDS, target=3, curvature="fisher") for one in (model, plain))
     assert expected.max() > 0
     assert (scores - expected).abs().max() < TOLERANCE[name] * expected.max()
 
