@@ -110,9 +110,9 @@ class LayerReading:
 
     def _mixing(self, number: int, place: Others, form: Form | None) -> MixingLayer:
         mixers = []
-        for name in place.modules:
+        for name, linear in zip(place.modules, place.linear, strict=True):
             (call,) = self.calls[number, name]
-            mixers.append(Mixer(self.lm.attention.module(name), call))
+            mixers.append(Mixer(self.lm.attention.module(name), call, linear))
         length = mixers[0].call.hidden_states.shape[1]
         residual = self._residual(number, form, [mixers[0].call])
         shares = (1.0,) * len(mixers) if form is None else form.shares

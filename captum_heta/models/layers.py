@@ -11,6 +11,7 @@ from transformers import Cache
 
 from captum_heta.models.calls import Call, first
 from captum_heta.models.families import head_weights
+from captum_heta.models.linear_form import linear_form
 from captum_heta.models.memory import Batch
 from captum_heta.models.residual import Residual
 
@@ -73,25 +74,43 @@ class Mixer(NamedTuple):
     Attributes:
         module: it.
         call: with the whole sequence, (1, T, d).
+        linear: whether its parts are those of its `linear_form`.
     """
 
     module: nn.Module
     call: Call
+    linear: bool = False
 
     def of(self, states: Tensor) -> Tensor:
         """What it makes of other hidden states (B, T, d), (B, T, d)."""
         call = self.call.having(states).mapped(partial(_repeated, len(states)))
         return first(self.module(*call.arguments, **call.named))
 
+    def parts(self) -> Callable[[Tensor], Tensor]:
+        """From tokens (B,) to the part that each has in what it makes of the sequence, (B, T, d), float32 or better."""
+        states = self.call.hidden_states
+        if self.linear:
+            form = linear_form(self.module, self.of, states)
+            assert form is not None  # as when it was tried
+            return form.parts
+        whole = _precise(self.of(states))
+
+        def left_out(sources: Tensor) -> Tensor:
+            without = states.repeat(len(sources), 1, 1)
+            without[torch.arange(len(sources)), sources] = 0
+            return whole - _precise(self.of(without))
+
+        return left_out
+
 
 @dataclass(frozen=True, eq=False)
 class MixingLayer:
     """A layer whose tokens are carried on by modules of any kind: state spaces, convolutions, linear attention.
 
-    What position t has of token i is what a module's output there loses without it,
-    c_ti = mixer(x)_t - mixer(x without i)_t, with zeros for x_i. One source is left out at a time, with no derivative
-    and no knowledge of the module; a mixer that is linear in its values gives them back but for what its gates read of
-    them.
+    What position t has of token i, c_ti, is its term in the output where that is a sum over tokens once what steers it
+    is held, as attention weights are (`captum_heta.models.linear_form`). Of any other module it is what its output
+    loses without the token, c_ti = mixer(x)_t - mixer(x without i)_t, with zeros for x_i: one source is left out at a
+    time, with no derivative and no knowledge of the module.
 
     Attributes:
         mixers: the modules, and what they were called with.
@@ -123,15 +142,11 @@ class MixingLayer:
         Returns:
             (T, T), rows the positions, columns their sources; 0 before each source.
         """
-        mixer = self.mixers[number]
-        states = mixer.call.hidden_states
-        whole = _precise(mixer.of(states))
+        parts = self.mixers[number].parts()
 
         def column(sources: Tensor) -> Tensor:
             begin = int(sources[0])
-            without = states.repeat(len(sources), 1, 1)
-            without[torch.arange(len(sources)), sources] = 0
-            numbers = measure((whole - _precise(mixer.of(without)))[:, begin:], begin)
+            numbers = measure(parts(sources)[:, begin:], begin)
             positions = torch.arange(begin, self.length)
             seen = (positions >= sources[:, None]).to(numbers.device)
             return nn.functional.pad(torch.where(seen, numbers, 0), (begin, 0))

@@ -15,6 +15,7 @@ from captum_heta.models.attention_reading import ALIKE, AttentionPass, Candidate
 from captum_heta.models.calls import Call, after, answered, before, first, recorded, with_first
 from captum_heta.models.language_model import LanguageModel
 from captum_heta.models.layers import Mixer
+from captum_heta.models.linear_form import is_linear
 from captum_heta.models.selfcheck import UnfitModelError
 
 # Far more than rounding of rows that are computed side by side, far less than what a token does to those after it.
@@ -43,10 +44,16 @@ class Others(NamedTuple):
     """Modules of any kind that carry tokens on in a layer beside each other, by names in the model.
 
     A layer may have several such steps.
+
+    Attributes:
+        layer: its number.
+        modules: their names.
+        linear: of each whether it `is_linear` in its values.
     """
 
     layer: int
     modules: tuple[str, ...]
+    linear: tuple[bool, ...]
 
 
 Place = Attention | Others
@@ -91,6 +98,7 @@ class _Search:
         self.names = {id(module): name for name, module in lm.model.named_modules()}
         self.texts = torch.stack([ids, ids])
         self.texts[1, 0] = ids[1]  # another one
+        self.linear: set[int] = set()  # the ids of mixers that are
         self.per_layer = lm.per_layer(ids)  # before there are hooks, as this may take passes of its own
 
     def found(self) -> list[Place]:
@@ -103,8 +111,12 @@ class _Search:
             if number in readable:
                 found += [self._attention(number, one) for one in readable[number]]
             else:
-                found += [Others(number, tuple(self.names[id(one)] for one in step)) for step in others[number]]
+                found += [self._others(number, step) for step in others[number]]
         return found
+
+    def _others(self, number: int, step: Sequence[nn.Module]) -> Others:
+        names, linear = [self.names[id(one)] for one in step], [id(one) in self.linear for one in step]
+        return Others(number, tuple(names), tuple(linear))
 
     def _all_others(self, readable: Mapping[int, Sequence[Candidate]]) -> dict[int, list[list[nn.Module]]]:
         """By layer, the modules that carry tokens on in those that cannot be read: beside each other, in steps."""
@@ -267,7 +279,8 @@ class _Search:
 
     def _check_again(self, number: int, module: nn.Module, call: Call, made: Tensor) -> None:
         """A module that is called again by itself, with one text of two, must make the same of it."""
-        again = Mixer(module, call.mapped(_first_row)).of(call.hidden_states)
+        mixer = Mixer(module, call.mapped(_first_row))
+        again = mixer.of(call.hidden_states)
         if again.shape != made.shape or not torch.allclose(
             again.float(), made.float(), rtol=ALIKE, atol=ALIKE * made.std().item()
         ):
@@ -275,6 +288,8 @@ class _Search:
                 f"{type(module).__name__} in layer {number} of {self.name} makes something else when it is called "
                 f"again with the same states: captum_heta cannot leave tokens out of it. {WITHOUT_ATTENTION}"
             )
+        if is_linear(module, mixer.of, mixer.call.hidden_states, self.lm.is_quantized):
+            self.linear.add(id(module))
 
 
 WITHOUT_ATTENTION = "NormXLogit, ReAGent, TDD and Captum's perturbation methods need no attention."

@@ -27,7 +27,7 @@ def contribution_flow(layers: Sequence[Layer], positions: Tensor, joint: bool = 
 
     Where a norm stands before the sum, or factors, each part is scaled as the sum is; gates between A V and W_O are
     part of c_ti. Biases are in y_t and are no part of any token. In a layer without attention, c_ti is what the output
-    of its modules loses at t without token i (`captum_heta.models.MixingLayer`).
+    of its modules has at t of token i (`captum_heta.models.MixingLayer`).
 
     Args:
         layers: those that carry tokens on, each with its `captum_heta.models.Residual`, the first layer first.

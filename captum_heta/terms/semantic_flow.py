@@ -33,8 +33,9 @@ def rollout(
     rho <- (rho + mean_h Phi_h) / 2 goes on to the layer below; the half that stays is the residual stream
     (Abnar & Zuidema 2020, arXiv 2005.00928).
 
-    A layer without attention has parts c_ti in its place, what position t loses without token i: it carries
-    norm1(c_ti), as a head carries norm1(A_ti V_i W_O), and sends rho along them over their sum.
+    A layer without attention has parts c_ti in its place, what position t has of token i
+    (`captum_heta.models.MixingLayer`): it carries norm1(c_ti), as a head carries norm1(A_ti V_i W_O), and sends rho
+    along them over their sum.
 
     Args:
         layers: those that carry tokens on, the first layer first.

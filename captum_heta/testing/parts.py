@@ -4,7 +4,10 @@ The slow reference for layers that carry tokens on by something else than plain 
 `captum_heta.models`.
 """
 
-from collections.abc import Callable, Sequence
+import inspect
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
@@ -16,11 +19,13 @@ class Gatherer(NamedTuple):
 
     Attributes:
         name: of the module, in its layer.
-        values: of the module that makes its values, in it; None where whole tokens are left out.
-        projection: of the module that mixes its heads, in it.
+        values: of the module that makes its values, in it; None where it is no attention.
+        projection: of the module that mixes its heads, in it; None where whole tokens are left out.
         heads: how many.
         unused: how many of the first numbers of each head of ``values`` are no values.
         share: the factor of what it adds to the stream.
+        kernel: of the function of its modeling module that adds up values, and of the argument that they are; None
+            where a short convolution does.
     """
 
     name: str
@@ -29,6 +34,7 @@ class Gatherer(NamedTuple):
     heads: int = 1
     unused: int = 0
     share: float = 1.0
+    kernel: tuple[str, str] | None = None
 
 
 class Gathered(NamedTuple):
@@ -70,7 +76,12 @@ def gathered_parts(model: Any, ids: Tensor, layer: nn.Module, gatherers: Sequenc
         module, call = modules[one.name], calls[one.name]
         whole = module(*call[0], **call[1])
         added = added + one.share * _first(whole)[0]
-        found = _left_out(module, call) if one.values is None else _of_values(module, call, one)
+        if one.values is not None:
+            found = _of_values(module, call, one)
+        elif one.projection is None or not has_convolution(module):
+            found = _left_out(module, call)
+        else:
+            found = held_parts(module, call, one)
         parts += list(one.share * found)
         weights += list(_normed(found) if one.values is None else whole[1][0])
     return Gathered(streams[0][0], added, torch.stack(parts), torch.stack(weights))
@@ -87,6 +98,109 @@ def _left_out(module: nn.Module, call: tuple[Any, Any]) -> Tensor:
         given = ((without, *call[0][1:]), call[1]) if call[0] else ((), {**call[1], "hidden_states": without})
         columns.append(whole - _first(module(*given[0], **given[1]))[0])
     return torch.stack(columns, dim=1)[None]
+
+
+_CONVOLUTION = "causal_conv1d_fn"
+
+
+def has_convolution(module: nn.Module) -> bool:
+    """Whether its modeling module has the function that short convolutions are called by, as in transformers 5.24."""
+    return callable(getattr(sys.modules[type(module).__module__], _CONVOLUTION, None))
+
+
+@torch.no_grad()
+def held_parts(module: nn.Module, call: tuple[Any, Any], one: Gatherer) -> Tensor:
+    """(1, T, T, d): its output for the values of one token at a time, without its bias, one call a token.
+
+    What activates the values, adds them up and gates the sums is held as it is for the whole sequence.
+    """
+    assert one.projection is not None
+    projection = module.get_submodule(one.projection)
+    held: dict[str, Any] = {}
+
+    def convolve(own: Callable[..., Tensor], states: Tensor, **named: Any) -> Tensor:
+        plain = own(states, **(named | {"activation": None}))
+        held["activation"] = own(states, **named) / plain
+        held["made"] = held["activation"] * plain
+        return held["made"]
+
+    def add_up(own: Callable[..., Any], **named: Any) -> Any:
+        output = own(**named)
+        held["arguments"], held["made"] = named, _first(output)
+        return output
+
+    def given(_: Any, entering: Any) -> None:
+        held["given"] = entering[0]
+
+    handle = projection.register_forward_pre_hook(given)
+    with _in_place_of(module, one, convolve, add_up):
+        module(*call[0], **call[1])
+    handle.remove()
+    like = held["given"]
+    gates = like / _as_given(held["made"], like)
+
+    def made(token: int | None) -> Tensor:
+        part: dict[str, Tensor] = {}
+
+        def convolve_one(own: Callable[..., Tensor], states: Tensor, **named: Any) -> Tensor:
+            alone = torch.zeros_like(states)
+            bias = torch.zeros_like(states[:, :, :1])
+            if token is not None:
+                alone[:, :, token] = states[:, :, token]
+            part["made"] = held["activation"] * own(alone, **(named | {"activation": None, "bias": None}))
+            if token is not None and named.get("bias") is not None:
+                bias = named["bias"][None, :, None]
+                part["made"][:, :, token] += held["activation"][:, :, token] * bias[:, :, 0]
+            return part["made"]
+
+        def add_up_one(own: Callable[..., Any], **named: Any) -> Any:
+            assert one.kernel is not None
+            name = one.kernel[1]
+            output = own(**(held["arguments"] | {name: named[name]}))
+            part["made"] = _first(output)
+            return output
+
+        handle = projection.register_forward_pre_hook(lambda _, __: (gates * _as_given(part["made"], like),))
+        with _in_place_of(module, one, convolve_one, add_up_one):
+            output = _first(module(*call[0], **call[1]))[0]
+        handle.remove()
+        return output
+
+    nothing = made(None)
+    return torch.stack([made(i) - nothing for i in range(like.shape[1])], dim=1)[None]
+
+
+def _as_given(made: Tensor, like: Tensor) -> Tensor:
+    """What a convolution (1, channels, T) or a kernel (1, T, H, size) makes, in the shape of a projection's input."""
+    return (made.transpose(1, 2) if made.ndim == 3 else made).reshape(like.shape)
+
+
+@contextmanager
+def _in_place_of(
+    module: nn.Module, one: Gatherer, convolve: Callable[..., Any], add_up: Callable[..., Any]
+) -> Iterator[None]:
+    """Within this context the convolution and the kernel of a modeling module are told of their own ones first."""
+    modeling = sys.modules[type(module).__module__]
+    own_convolution = getattr(modeling, _CONVOLUTION)
+    own_kernel = None if one.kernel is None else getattr(modeling, one.kernel[0])
+
+    def convolution(states: Tensor, weight: Any, bias: Any = None, activation: Any = None, **_: Any) -> Any:
+        return convolve(own_convolution, states, weight=weight, bias=bias, activation=activation)
+
+    def kernel(*arguments: Any, **named: Any) -> Any:
+        assert own_kernel is not None
+        names = inspect.signature(own_kernel).parameters
+        return add_up(own_kernel, **(dict(zip(names, arguments, strict=False)) | named))
+
+    setattr(modeling, _CONVOLUTION, convolution)
+    if one.kernel is not None:
+        setattr(modeling, one.kernel[0], kernel)
+    try:
+        yield
+    finally:
+        setattr(modeling, _CONVOLUTION, own_convolution)
+        if one.kernel is not None:
+            setattr(modeling, one.kernel[0], own_kernel)
 
 
 def _of_values(module: nn.Module, call: tuple[Any, Any], one: Gatherer) -> Tensor:

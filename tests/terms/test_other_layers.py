@@ -1,32 +1,41 @@
 """Layers that carry tokens on by more than plain attention: the flows against interventions in the running model."""
 
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import torch
 
 from captum_heta.models import AttentionLayer, CausalLM, trace_of
-from captum_heta.models.mixing import Attention
+from captum_heta.models.linear_form import linear_form
+from captum_heta.models.mixing import Attention, Others
 from captum_heta.terms.contribution_flow import contribution_flow
 from captum_heta.terms.semantic_flow import attention_rollout, semantic_flow
-from captum_heta.testing.parts import Gatherer, gathered_parts, naive_flow_of_parts
+from captum_heta.testing.parts import Gatherer, gathered_parts, has_convolution, naive_flow_of_parts
 from captum_heta.testing.reference import naive_contribution_flow, whole_attention
 
 LENGTH = 8
 GROUPED = Gatherer("self_attn", "v_proj", "o_proj", 4)
 LATENT = Gatherer("self_attn", "kv_b_proj", "o_proj", 4, unused=8)
+DELTA = Gatherer("linear_attn", projection="out_proj", kernel=("torch_chunk_gated_delta_rule", "value"))
+KIMI = Gatherer("self_attn", projection="o_proj", kernel=("chunk_kimi_delta_attention", "value"))
+SHORT = Gatherer("conv", projection="out_proj")
+STATES = Gatherer("mamba", projection="out_proj", kernel=("mamba2_chunk_scan", "hidden_states"))
 # By model type, what its layers may have; of each layer those that it has.
 GATHERERS = {
-    "qwen3_next": [Gatherer("linear_attn"), GROUPED],
-    "qwen3_5_text": [Gatherer("linear_attn"), GROUPED],
-    "qwen3_5_moe_text": [Gatherer("linear_attn"), GROUPED],
-    "lfm2": [Gatherer("conv"), GROUPED._replace(projection="out_proj")],
-    "lfm2_moe": [Gatherer("conv"), GROUPED._replace(projection="out_proj")],
-    "granitemoehybrid": [Gatherer("mamba"), GROUPED],
-    "bamba": [Gatherer("mamba"), GROUPED],
+    "qwen3_next": [DELTA, GROUPED],
+    "qwen3_5_text": [DELTA, GROUPED],
+    "qwen3_5_moe_text": [DELTA, GROUPED],
+    "lfm2": [SHORT, GROUPED._replace(projection="out_proj")],
+    "lfm2_moe": [SHORT, GROUPED._replace(projection="out_proj")],
+    "granitemoehybrid": [STATES, GROUPED],
+    "bamba": [STATES, GROUPED],
     "jamba": [Gatherer("mamba"), GROUPED],
-    "falcon_h1": [Gatherer("mamba"), Gatherer("self_attn")],  # beside each other
-    "nemotron_h": [GROUPED._replace(name="mixer"), Gatherer("mixer")],
+    "falcon_h1": [STATES, Gatherer("self_attn")],  # beside each other
+    "nemotron_h": [GROUPED._replace(name="mixer"), STATES._replace(name="mixer")],
     "mamba": [Gatherer("mixer")],
-    "mamba2": [Gatherer("mixer")],
+    "mamba2": [STATES._replace(name="mixer")],
+    "kimi_linear": [LATENT, KIMI],
     "diffllama": [Gatherer("self_attn")],  # two softmaxes
     "deepseek_v2": [LATENT],
     "deepseek_v3": [LATENT],
@@ -76,6 +85,131 @@ def test_flows_equal_interventions_in_the_running_model(name, built):
         sums = [one.stream + one.added for one in added]
         expected = naive_contribution_flow([one.stream for one in added], sums, [one.parts for one in added], position)
         torch.testing.assert_close(contribution[row].double(), expected.double(), rtol=1e-3, atol=1e-5)
+
+
+# By model type, whether the modules of its layers that are no attention have parts that sum to what they make.
+LINEAR = {"qwen3_next": True, "lfm2": True, "bamba": True, "mamba2": True, "nemotron_h": True, "kimi_linear": True}
+LINEAR |= {"mamba": False, "jamba": False, "rwkv": False, "diffllama": False}
+
+
+@pytest.mark.parametrize("name", LINEAR)
+def test_which_modules_are_linear_in_their_values(name, built):
+    lm = CausalLM(built("causal", name))
+    with lm.lock, lm.restored(), lm.ready():
+        found = [place for place in lm.attention.places if isinstance(place, Others)]
+        assert found
+        for place in found:
+            seen = all(has_convolution(lm.attention.module(module)) for module in place.modules)
+            assert place.linear == (LINEAR[name] and seen,) * len(place.modules)
+
+
+# kernels compute in float32, whatever they are given; the experts of Qwen3-Next and Kimi Linear take no float64
+PRECISE, PLAIN, COARSE = (torch.float64, 1e-6), (torch.float32, 1e-5), (torch.bfloat16, 0.02)
+
+
+@pytest.mark.parametrize(
+    ("name", "dtype", "tolerance"),
+    [
+        ("qwen3_5_text", *PRECISE),
+        ("lfm2", torch.float64, 1e-12),
+        ("bamba", *PRECISE),
+        ("qwen3_next", *PLAIN),
+        ("kimi_linear", *PLAIN),
+        ("qwen3_5_text", *COARSE),
+        ("lfm2", *COARSE),
+        ("bamba", *COARSE),
+    ],
+)
+def test_the_parts_of_all_tokens_sum_to_the_output(name, dtype, tolerance, built):
+    lm = CausalLM(built("causal", name).to(dtype))
+    ids = torch.randint(40, 90, (70,), generator=torch.Generator().manual_seed(3))  # more than a chunk of a kernel
+    found = []
+    with lm.lock, lm.restored(), lm.ready(), torch.no_grad():
+        trace = trace_of(lm, lm.embed(ids), 1)
+        for layer in trace.layers:
+            if isinstance(layer, AttentionLayer):
+                continue
+            for mixer, made in zip(layer.mixers, layer.gathered(), strict=True):
+                if not mixer.linear:
+                    pytest.skip("transformers calls no kernel that can be seen")
+                form = linear_form(mixer.module, mixer.of, mixer.call.hidden_states)
+                parts = form.parts(torch.arange(70))
+                projection = next(
+                    module for name, module in mixer.module.named_children() if name in ("o_proj", "out_proj")
+                )
+                bias = 0 if projection.bias is None else projection.bias
+                assert (parts.sum(0) + bias - made).norm() <= tolerance * made.norm()
+                torch.testing.assert_close(parts.sum(0), form.whole())
+                before = torch.arange(70) < torch.arange(70)[:, None]
+                assert parts[before].abs().max() <= 1e-12
+                found.append(mixer)
+    assert found
+
+
+class TestWhatIsNotLinear:
+    """A module of which the parts would sum to its output all the same."""
+
+    @staticmethod
+    def linear(model):
+        lm = CausalLM(model)
+        with lm.lock, lm.restored(), lm.ready():
+            return [place.linear[0] for place in lm.attention.places if isinstance(place, Others)]
+
+    @pytest.fixture
+    def model(self, built):
+        model = built("causal", "bamba")
+        if self.linear(model) != [True]:
+            pytest.skip("transformers calls no kernel that can be seen")
+        return built("causal", "bamba")
+
+    def test_curved_after_its_kernel(self, model):
+        model.model.layers[0].mamba.norm.register_forward_hook(lambda _, __, output: output.tanh())
+        assert self.linear(model) == [False]
+
+    def test_tokens_mixed_before_its_convolution(self, model):
+        model.model.layers[0].mamba.in_proj.register_forward_hook(lambda _, __, output: output.cumsum(1))
+        assert self.linear(model) == [False]
+
+
+def test_functions_of_transformers_come_back_after_an_error(built):
+    lm = CausalLM(built("causal", "lfm2"))
+    with lm.lock, lm.restored(), lm.ready():
+        trace = trace_of(lm, lm.embed(torch.arange(40, 48)), 1)
+        (mixer,) = next(layer.mixers for layer in trace.layers if not isinstance(layer, AttentionLayer))
+        modeling = sys.modules[type(mixer.module).__module__]
+        functions = dict(vars(modeling))
+        seen = []
+
+        def fails(states):
+            seen.append({name for name, value in vars(modeling).items() if value is not functions[name]})
+            raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            linear_form(mixer.module, fails, mixer.call.hidden_states)
+    assert seen == [{"causal_conv1d_fn"} if mixer.linear else set()]
+    assert vars(modeling) == functions
+
+
+def test_other_threads_are_not_heard(built):
+    lm = CausalLM(built("causal", "qwen3_next"))
+    other = built("causal", "qwen3_next")
+    ids = torch.arange(40, 48)
+    expected = other(ids[None]).logits
+    with lm.lock, lm.restored(), lm.ready():
+        trace = trace_of(lm, lm.embed(ids), 1)
+        (mixer,) = next(layer.mixers for layer in trace.layers if not isinstance(layer, AttentionLayer))
+        if not mixer.linear:
+            pytest.skip("transformers calls no kernel that can be seen")
+        form = linear_form(mixer.module, mixer.of, mixer.call.hidden_states)
+        with ThreadPoolExecutor(1) as pool:
+
+            def beside(states):
+                torch.testing.assert_close(pool.submit(lambda: other(ids[None]).logits).result(), expected)
+                return mixer.of(states)
+
+            found = linear_form(mixer.module, beside, mixer.call.hidden_states)
+    torch.testing.assert_close(found.values, form.values)
+    torch.testing.assert_close(found.weights, form.weights)
 
 
 def test_steps_of_a_layer_are_as_many_layers(built):
