@@ -14,7 +14,7 @@ if TYPE_CHECKING:
         TargetedTerms,
     )
     from captum_heta.comparison import Comparison, compare
-    from captum_heta.inputs import ChatInput, DocumentsInput, TextInput
+    from captum_heta.inputs import ChatInput, DocumentsInput, MediaInput, TextInput
 
 __all__ = [
     "HETA",
@@ -24,6 +24,7 @@ __all__ = [
     "HETATerms",
     "LLMTokenAttribution",
     "LLMTokenAttributionResult",
+    "MediaInput",
     "TargetedHETA",
     "TargetedTerms",
     "TextInput",
@@ -40,6 +41,6 @@ __getattr__, __dir__ = lazy(
         **dict.fromkeys(("HETA", "HETATerms", "TargetedHETA", "TargetedTerms"), "captum_heta.attr"),
         **dict.fromkeys(("LLMTokenAttribution", "LLMTokenAttributionResult"), "captum_heta.attr"),
         **dict.fromkeys(("Comparison", "compare"), "captum_heta.comparison"),
-        **dict.fromkeys(("ChatInput", "DocumentsInput", "TextInput"), "captum_heta.inputs"),
+        **dict.fromkeys(("ChatInput", "DocumentsInput", "MediaInput", "TextInput"), "captum_heta.inputs"),
     },
 )

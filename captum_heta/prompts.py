@@ -8,9 +8,11 @@ import torch
 from torch import Tensor
 
 from captum_heta.features import Features
-from captum_heta.models import LanguageModel
+from captum_heta.models import LanguageModel, Media, placeholders, runs
 
 Baselines = str | int | Tensor | None
+
+MEDIA_READERS = "Pictures and sound are read by HETA, TargetedHETA, GradientNorm, AttentionRollout and LastAttention."
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,25 +24,37 @@ class Prompt:
         places: (n,), their columns in the batch.
         position_ids: (n,), or None for 0 to n - 1.
         features: groups of its tokens.
+        media: its pictures and sound, or None.
     """
 
     ids: Tensor
     places: Tensor
     position_ids: Tensor | None
     features: Features
+    media: Media | None = None
 
 
-def prompts(lm: LanguageModel, input_ids: Any, additional_forward_args: Any, feature_mask: Any) -> list[Prompt]:
+def prompts(
+    lm: LanguageModel, input_ids: Any, additional_forward_args: Any, feature_mask: Any, takes_media: bool = False
+) -> list[Prompt]:
     """The rows of a batch.
 
     Padding is cut off rather than masked: a causal model's real tokens do not see it, and a prompt then scores the
     same in every batch.
 
+    Args:
+        lm: the model.
+        input_ids: (B, n).
+        additional_forward_args: as in ``attribute``.
+        feature_mask: integers that broadcast to (B, n), or None for each token alone, and for neighbours that stand for
+            pictures or sound as one.
+        takes_media: whether pictures and sound are read.
+
     Raises:
         ValueError: naming the argument that does not fit and what would.
     """
     check_ids(lm, input_ids)
-    attention_mask, position_ids = _forward_arguments(lm, additional_forward_args, input_ids)
+    attention_mask, position_ids, media = _forward_arguments(lm, additional_forward_args, input_ids, takes_media)
     mask = _one("feature_mask", feature_mask)
     groups = None if mask is None else _integers_like("feature_mask", mask, input_ids)
     rows = []
@@ -58,8 +72,12 @@ def prompts(lm: LanguageModel, input_ids: Any, additional_forward_args: Any, fea
         positions = None if position_ids is None else position_ids[i][places]
         if positions is not None and torch.equal(positions, torch.arange(len(places), device=ids.device)):
             positions = None
-        features = Features.of_tokens(range(len(places))) if groups is None else Features.of_mask(groups[i][places])
-        rows.append(Prompt(ids[places], places, positions, features))
+        if groups is not None:
+            features = Features.of_mask(groups[i][places])
+        else:
+            kinds = {} if media is None else placeholders(lm.model.config)
+            features = Features(tuple(runs(ids[places].tolist(), kinds)))
+        rows.append(Prompt(ids[places], places, positions, features, None if media is None else media.at(places)))
     return rows
 
 
@@ -231,25 +249,79 @@ def broadcast(name: str, value: Tensor, like: Tensor) -> Tensor:
         ) from None
 
 
-def _forward_arguments(lm: LanguageModel, given: Any, input_ids: Tensor) -> tuple[Tensor | None, Tensor | None]:
-    """The attention mask (bool) and the position ids, each (B, n) or None."""
-    names = ("attention_mask", "position_ids")
-    if given is None:
-        given = {}
-    elif not isinstance(given, Mapping):
-        given = given if isinstance(given, tuple) else (given,)
-        if len(given) > len(names):
-            raise ValueError(f"additional_forward_args has {len(given)} entries; it takes {' and '.join(names)}.")
-        given = dict(zip(names, given, strict=False))
-    unknown = [name for name in given if name not in names]
-    if unknown:
-        raise ValueError(f"additional_forward_args has {unknown[0]!r}; it takes {' and '.join(names)}.")
+def checked_media(lm: LanguageModel, given: Mapping[str, Any], length: int, name: str) -> Media | None:
+    """What a processor made of pictures and sound of one prompt; None if there are none.
+
+    Args:
+        lm: the model.
+        given: by the names under which the model takes it; what is None is left out.
+        length: of the prompt.
+        name: of the argument, for an error.
+
+    Raises:
+        ValueError: for something that the model does not take, or that is no tensor.
+    """
+    given = {key: value for key, value in given.items() if value is not None}
+    for key, value in given.items():
+        if key not in lm.names or key in _OWN:
+            raise ValueError(
+                f"{name} has {key!r}; it takes attention_mask and position_ids, and what {type(lm.model).__name__} "
+                "takes beside its token ids, such as pixel_values."
+            )
+        if not isinstance(value, Tensor) and not (
+            isinstance(value, list | tuple) and all(isinstance(one, Tensor) for one in value)
+        ):
+            raise ValueError(f"{name} has {key!r} of type {type(value).__name__}, not a tensor.")
+    media = Media(given) if given else None
+    if media is not None:
+        media.check(length)
+    return media
+
+
+# what passes are made with
+_OWN = ("input_ids", "inputs_embeds", "labels", "logits_to_keep")
+_PER_TOKEN = ("attention_mask", "position_ids")
+
+
+def _forward_arguments(
+    lm: LanguageModel, given: Any, input_ids: Tensor, takes_media: bool
+) -> tuple[Tensor | None, Tensor | None, Media | None]:
+    """The attention mask (bool) and the position ids, each (B, n) or None; and the media of a single prompt."""
+    named = _by_name(given)
     found = {}
-    for name in names:
-        value = given.get(name)
+    for name in _PER_TOKEN:
+        value = named.pop(name, None)
         if isinstance(value, Tensor) and value.dtype == torch.bool:
             value = value.long()
         found[name] = None if value is None else _integers_like(name, value, input_ids)
+    if named and not takes_media:
+        raise ValueError(
+            f"additional_forward_args has {next(iter(named))!r}; it takes {' and '.join(_PER_TOKEN)} here. "
+            f"{MEDIA_READERS}"
+        )
     if found["position_ids"] is not None and not lm.takes_position_ids:
         raise ValueError(f"{type(lm.model).__name__} takes no position_ids: it counts positions itself.")
-    return found["attention_mask"], found["position_ids"]
+    media = checked_media(lm, named, input_ids.shape[1], "additional_forward_args")
+    if media is not None and len(input_ids) != 1:
+        raise ValueError(
+            f"There are {len(input_ids)} prompts with {next(iter(media.tensors))}, and nothing says whose picture is "
+            "whose: pass one prompt at a time."
+        )
+    return found["attention_mask"], found["position_ids"], media
+
+
+def _by_name(given: Any) -> dict[str, Any]:
+    """Captum's convention, arguments by position, the last of which may be a mapping of those that have names."""
+    given = () if given is None else given if isinstance(given, tuple) else (given,)
+    named = dict(given[-1]) if given and isinstance(given[-1], Mapping) else {}
+    given = given[:-1] if given and isinstance(given[-1], Mapping) else given
+    if len(given) > len(_PER_TOKEN):
+        raise ValueError(
+            f"additional_forward_args has {len(given)} entries; it takes {' and '.join(_PER_TOKEN)}, and a mapping of "
+            "what has a name."
+        )
+    for name, value in zip(_PER_TOKEN, given, strict=False):
+        if name in named:
+            raise ValueError(f"additional_forward_args has {name} twice, by position and by name.")
+        named[name] = value
+    return named

@@ -2,13 +2,14 @@
 
 from abc import abstractmethod
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from captum_heta.attr.base import OutputAttributions, Task, TokenAttribution, attributions
-from captum_heta.models import AttentionLayer, CausalLM, Trace, trace_of
+from captum_heta.attr.sequences import TaskSequence
+from captum_heta.models import AttentionLayer, CausalLM, Trace
 from captum_heta.options import Options
 from captum_heta.terms.semantic_flow import attention_rollout, last_attention
 
@@ -16,6 +17,7 @@ from captum_heta.terms.semantic_flow import attention_rollout, last_attention
 class _AttentionAttribution(TokenAttribution[Options]):
     """What both share: one pass that reads the attention, and serves all outputs."""
 
+    takes_media: ClassVar[bool] = True
     _lm: CausalLM
 
     def _view(self, model: Any) -> CausalLM:
@@ -26,11 +28,10 @@ class _AttentionAttribution(TokenAttribution[Options]):
 
     @torch.no_grad()
     def _scores(self, task: Task, options: Options) -> OutputAttributions:
-        lm, n = self._lm, len(task.input_ids)
+        n = len(task.input_ids)
         scores, log_probs = [], []
-        for some in lm.alike(n, len(task.outputs)):
-            ids = torch.cat([task.input_ids, task.outputs[: some.stop - 1]])
-            trace = trace_of(lm, lm.embed(ids), len(some), per_layer=lm.per_layer(ids))
+        for some in self._lm.alike(n, len(task.outputs)):
+            trace = TaskSequence(self._lm, task, some).unchecked()
             scores.append(self._attention(trace)[:, :n])
             log_probs.append(trace.log_probs)
         return attributions(torch.cat(scores), task.features, torch.cat(log_probs), task.outputs)

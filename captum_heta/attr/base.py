@@ -1,7 +1,7 @@
 """What every attribution method of this package is: its batches, checks, trials, progress and the model's lock."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, get_args, overload
@@ -16,9 +16,18 @@ from captum_heta.attr.signature import add_attribute, check_names
 from captum_heta.attr.task import OutputAttributions, Scorer, Task
 from captum_heta.checks import check_count, check_part
 from captum_heta.features import Features
-from captum_heta.models import Batch, LanguageModel
+from captum_heta.models import Batch, LanguageModel, media_logits
 from captum_heta.options import BatchOptions, Options
-from captum_heta.prompts import Prompt, check_ids, check_length, check_targets, prompts, targets
+from captum_heta.prompts import (
+    MEDIA_READERS,
+    Prompt,
+    check_ids,
+    check_length,
+    check_targets,
+    checked_media,
+    prompts,
+    targets,
+)
 
 OptionsT = TypeVar("OptionsT", bound=Options)
 
@@ -40,6 +49,7 @@ class TokenAttribution(Attribution, ABC, Generic[OptionsT]):
         explains_each_token: False for a method that explains the output as a whole; its scores are (1, F).
         reads_last_output: whether the model reads the last output too, or only what predicts it.
         takes_position_ids: whether a prompt may have other positions than those from 0 on.
+        takes_media: whether a prompt may have pictures or sound.
         sources: what `LLMTokenAttribution` takes for a feature of a text when a person says nothing: "token", or
             "sentence" for a method that is meant for those.
 
@@ -52,6 +62,7 @@ class TokenAttribution(Attribution, ABC, Generic[OptionsT]):
     explains_each_token: ClassVar[bool] = True
     reads_last_output: ClassVar[bool] = False
     takes_position_ids: ClassVar[bool] = False
+    takes_media: ClassVar[bool] = False
     sources: str = "token"
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -103,6 +114,7 @@ class TokenAttribution(Attribution, ABC, Generic[OptionsT]):
         per_token: bool = True,
         parts: Tensor | None = None,
         refine: float | None = None,
+        media: Mapping[str, Any] | None = None,
         show_progress: bool = False,
         **options: Any,
     ) -> OutputAttributions:
@@ -118,6 +130,8 @@ class TokenAttribution(Attribution, ABC, Generic[OptionsT]):
                 and then the features of those that hold ``refine`` of the score, and of the prompt's end; those of the
                 other parts have equal parts of their part's score, or of HETA's terms. None looks at each feature.
             refine: that share, in (0, 1]; only with ``parts``.
+            media: pictures and sound of the prompt, by the names under which the model takes what a processor makes of
+                them; for methods that take them.
             show_progress: show Captum's progress bar.
             **options: those of ``attribute``.
 
@@ -141,7 +155,12 @@ class TokenAttribution(Attribution, ABC, Generic[OptionsT]):
         check_ids(self._lm, input_ids[None])
         check_targets(self._lm, outputs)
         check_length(self._lm, len(input_ids) + len(outputs) - (not self.reads_last_output))
-        task = Task(input_ids, outputs, features, None, per_token, num_trials, parts, refine or 1.0)
+        if media and not self.takes_media:
+            raise ValueError(
+                f"{self.get_name()} reads text alone, and the prompt has {next(iter(media))!r}. {MEDIA_READERS}"
+            )
+        found = checked_media(self._lm, media or {}, len(input_ids), "media")
+        task = Task(input_ids, outputs, features, None, found, per_token, num_trials, parts, refine or 1.0)
         with self._session([self.steps(task, chosen)], show_progress) as advance:
             return self._explained(task, chosen, advance)
 
@@ -158,13 +177,13 @@ class TokenAttribution(Attribution, ABC, Generic[OptionsT]):
         """What the ``attribute`` of every method does: each row by itself, without its padding."""
         options = self._options(given)
         input_ids = inputs[0] if isinstance(inputs, tuple) else inputs
-        rows = prompts(self._lm, input_ids, additional_forward_args, feature_mask)
+        rows = prompts(self._lm, input_ids, additional_forward_args, feature_mask, self.takes_media)
         tasks, chosen = [], []
         for i, (row, output) in enumerate(zip(rows, self._targets(target, len(rows)), strict=True)):
             if row.position_ids is not None and not self.takes_position_ids:
                 raise ValueError(f"{self.get_name()} takes no position_ids: it reads each prompt from position 0 on.")
             check_length(self._lm, len(row.ids) + self.reads_last_output)
-            tasks.append(Task(row.ids, output, row.features, row.position_ids))
+            tasks.append(Task(row.ids, output, row.features, row.position_ids, row.media))
             chosen.append(self._options_of_row(options, input_ids, i, row.places))
         steps = [self.steps(task, own) for task, own in zip(tasks, chosen, strict=True)]
         with self._session(steps, show_progress) as advance:
@@ -252,6 +271,8 @@ class TokenAttribution(Attribution, ABC, Generic[OptionsT]):
 
     def _likeliest(self, task: Task) -> Tensor:
         """The model's own choice after a prompt, (1,)."""
+        if task.media is not None:
+            return media_logits(self._lm, task.input_ids, task.media, 1, task.position_ids)[-1].argmax()[None]
         positions = None if task.position_ids is None else task.position_ids[None]
         return self._lm.logits(task.input_ids[None], 1, position_ids=positions)[0, -1].argmax()[None]
 

@@ -43,6 +43,7 @@ class GradientNorm(TokenAttribution[GradientNormOptions]):
     """
 
     takes_position_ids = True
+    takes_media = True
     _lm: CausalLM
 
     def __init__(self, forward_func: Any) -> None:

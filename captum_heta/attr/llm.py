@@ -74,7 +74,8 @@ class LLMTokenAttribution(LLMAttribution):
         """Attribute each output token, given the prompt and the outputs before it, to the features of the prompt.
 
         Args:
-            inp: a TextTokenInput, whose features are its tokens except the skipped ones (a ChatInput is one), or a
+            inp: a TextTokenInput, whose features are its tokens except the skipped ones (a ChatInput is one; a
+                MediaInput has pictures or sound besides, which are held fixed), or a
                 TextTemplateInput, whose features are its values (a DocumentsInput is one). Their baselines are
                 of Captum's perturbation methods; for HETA's pass ``baselines``.
             target: the output as text or token ids (K,). A text is taken with or without a space before it, as the
@@ -127,7 +128,7 @@ class LLMTokenAttribution(LLMAttribution):
         coarse = {} if parts is None else {"parts": parts[1], "refine": refine}
         start = time.perf_counter()
         result = self.attr_method.attribute_outputs(
-            ids, outputs, features, num_trials=num_trials, per_token=per_token, **coarse, **kwargs
+            ids, outputs, features, num_trials=num_trials, per_token=per_token, media=prompt.media, **coarse, **kwargs
         )
         seconds = time.perf_counter() - start
         about, given = dict(result.about), kwargs | {"num_trials": num_trials}

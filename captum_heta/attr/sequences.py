@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from captum_heta.attr.base import Task
-from captum_heta.models import Batch, CausalLM, Trace, trace_of
+from captum_heta.models import Batch, CausalLM, Merged, Trace, merged, trace_of
 from captum_heta.prompts import baseline_embeddings, baseline_ids, check_predictions, targets
 from captum_heta.terms.curvature import check_gradients, check_second_derivatives
 from captum_heta.terms.information import Masking
@@ -49,9 +49,20 @@ class TaskSequence:
         return torch.cat([self.task.input_ids, self.task.outputs[: self.some.stop - 1]])
 
     @cached_property
+    def read(self) -> Merged:
+        """What the layers read: embeddings (T, d) and positions."""
+        positions = self.task.position_ids
+        if positions is not None:
+            later = positions[-1] + torch.arange(1, len(self.ids) - len(positions) + 1, device=positions.device)
+            positions = torch.cat([positions, later])
+        if self.task.media is None:
+            return Merged(self.lm.embed(self.ids), positions)
+        return merged(self.lm, self.ids, self.task.media, positions)
+
+    @property
     def embeds(self) -> Tensor:
         """(T, d)."""
-        return self.lm.embed(self.ids)
+        return self.read.embeds
 
     @cached_property
     def per_layer(self) -> Tensor | None:
@@ -65,22 +76,23 @@ class TaskSequence:
             RuntimeError: if they are no numbers.
             ValueError: if an output, or what it is compared with, has the probability 0.
         """
-        ids, positions = self.task.input_ids, self.task.position_ids
-        if positions is not None:
-            later = positions[-1] + torch.arange(1, len(self.ids) - len(ids) + 1, device=ids.device)
-            positions = torch.cat([positions, later])
-        trace = trace_of(
+        trace = self.unchecked(residuals)
+        check_predictions(self.lm, trace.log_probs, self.outputs)
+        if self.others is not None:
+            check_predictions(self.lm, trace.log_probs, self.others)
+        return trace
+
+    def unchecked(self, residuals: bool = False) -> Trace:
+        """As `traced`, whatever it predicts."""
+        embeds, positions = self.read
+        return trace_of(
             self.lm,
-            self.embeds,
+            embeds,
             len(self.outputs),
             position_ids=positions,
             per_layer=self.per_layer,
             residuals=residuals,
         )
-        check_predictions(self.lm, trace.log_probs, self.outputs)
-        if self.others is not None:
-            check_predictions(self.lm, trace.log_probs, self.others)
-        return trace
 
     def masking(self, baselines: Any, batch: Batch, progress: Callable[[int], object]) -> Masking:
         """What replaces the prompt's tokens."""

@@ -44,7 +44,10 @@ _SHARED: dict[str, tuple[Any, Any, str]] = {
         Any,
         None,
         "the attention mask (B, n) for prompts padded on either side; or a tuple of attention mask and position ids; "
-        "or a dictionary with these names. Padding scores 0.",
+        "or a dictionary with these names. Padding scores 0. HETA, GradientNorm and the methods that read attention "
+        "also take what a processor makes of pictures or sound of one prompt, by name (``pixel_values`` ...), in the "
+        "dictionary or in one at the end of the tuple. They are held fixed, and neighbouring tokens that stand for "
+        "them are one feature unless ``feature_mask`` says otherwise.",
     ),
     "feature_mask": (
         Tensor | tuple[Tensor] | None,

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from captum_heta.features import Features
+from captum_heta.models import Media
 
 
 class OutputAttributions(NamedTuple):
@@ -37,6 +38,7 @@ class Task:
         outputs: (K,), the output token ids that follow it.
         features: groups of prompt tokens.
         position_ids: (n,), if they are not 0 to n - 1.
+        media: pictures and sound of the prompt, or None.
         per_token: whether each output is explained by itself, or all of them at once.
         num_trials: over how many fresh draws a method that draws is averaged.
         parts: (F,) integers, the parts of the prompt that features belong to, to be looked at first; or None.
@@ -48,6 +50,7 @@ class Task:
     outputs: Tensor
     features: Features
     position_ids: Tensor | None = None
+    media: Media | None = None
     per_token: bool = True
     num_trials: int = 1
     parts: Tensor | None = None

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from captum_heta.inputs.text import LocatedInput
-from captum_heta.models import LanguageModel, generated, greedy, without_end
-from captum_heta.prompts import check_length
+from captum_heta.models import LanguageModel, Media, generated, greedy, media_logits, without_end
+from captum_heta.prompts import check_length, checked_media
 
 
 def target_ids(target: Any, prompt: LocatedInput, lm: LanguageModel | None) -> Tensor:
@@ -98,8 +98,10 @@ def next_token(prompt: LocatedInput, lm: LanguageModel) -> Tensor:
     """The model's likeliest next token, (1,), on the CPU."""
     check_length(lm, len(prompt.ids))
     with lm.lock, lm.restored(), lm.evaluating():
-        ids = torch.tensor([prompt.ids], device=lm.device)
-        return lm.logits(ids, 1)[0, -1].argmax()[None].cpu()
+        ids = torch.tensor(prompt.ids, device=lm.device)
+        if prompt.media is not None:
+            return media_logits(lm, ids, _media(lm, prompt), 1)[-1].argmax()[None].cpu()
+        return lm.logits(ids[None], 1)[0, -1].argmax()[None].cpu()
 
 
 def generated_answer(prompt: LocatedInput, lm: LanguageModel, gen_args: Mapping[str, Any] | None = None) -> Tensor:
@@ -115,7 +117,8 @@ def generated_answer(prompt: LocatedInput, lm: LanguageModel, gen_args: Mapping[
         ValueError: if it ends at once.
     """
     given = greedy(lm.room(len(prompt.ids))) if gen_args is None else gen_args
-    outputs = generated(lm.model, torch.tensor([prompt.ids], device="cpu"), **given)
+    beside = {} if prompt.media is None else _media(lm, prompt).tensors
+    outputs = generated(lm.model, torch.tensor([prompt.ids], device="cpu"), **given, **beside)
     answer = without_end(lm.model, outputs, given)
     if answer.numel() == 0:
         ended = "ends the text at once" if outputs.numel() else "generated nothing"
@@ -124,6 +127,11 @@ def generated_answer(prompt: LocatedInput, lm: LanguageModel, gen_args: Mapping[
             "end token explain that it ends."
         )
     return answer
+
+
+def _media(lm: LanguageModel, prompt: LocatedInput) -> Media:
+    found = checked_media(lm, prompt.media or {}, len(prompt.ids), "The prompt")
+    return Media({}) if found is None else found
 
 
 def _fitting(outputs: Tensor, prompt: LocatedInput, lm: LanguageModel | None) -> Tensor:
@@ -160,7 +168,7 @@ def _continuation(target: str, text: str, prompt: LocatedInput) -> list[int]:
 
     Some tokenizers put a space before every text they are given: the target is then tokenized behind the prompt.
     """
-    before = prompt.ids
+    before = prompt.text_ids
     for special in (True, False):  # a chat has its special tokens in the text
         whole = list(prompt.tokenizer.encode(text + target, add_special_tokens=special))
         if whole[: len(before)] == before:
@@ -172,5 +180,8 @@ def _likely(lm: LanguageModel, prompt: LocatedInput, outputs: Tensor) -> float:
     """The log-probability of outputs after the prompt."""
     ids = torch.cat([torch.tensor(prompt.ids), outputs[:-1]]).to(lm.device)
     with lm.lock, lm.restored(), lm.evaluating():
-        log_probs = lm.log_probs_after([ids], len(outputs))[0]
+        if prompt.media is None:
+            log_probs = lm.log_probs_after([ids], len(outputs))[0]
+        else:
+            log_probs = media_logits(lm, ids, _media(lm, prompt), len(outputs)).log_softmax(-1)
     return log_probs.gather(1, outputs.to(log_probs.device)[:, None]).sum().item()

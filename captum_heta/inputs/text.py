@@ -1,7 +1,7 @@
 """A prompt: its text, its token ids, its features, and where they are in the text."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -54,7 +54,7 @@ class TextInput(TextTokenInput):
         skip_tokens: Sequence[int | str] | None = None,
         baselines: int | str = 0,
     ) -> None:
-        ids = list(tokenizer.encode(text)) if isinstance(text, str) else _checked_ids(text)
+        ids = list(tokenizer.encode(text)) if isinstance(text, str) else checked_ids(text)
         self._given = text if isinstance(text, str) else None
         skipped = list(tokenizer.all_special_ids) if skip_tokens is None else list(skip_tokens)
         numbers = [tokenizer.convert_tokens_to_ids(token) if isinstance(token, str) else token for token in skipped]
@@ -82,6 +82,16 @@ class TextInput(TextTokenInput):
     def ids(self) -> list[int]:
         """The ids of all tokens."""
         return self.inp_tensor[0].tolist()
+
+    @property
+    def text_ids(self) -> list[int]:
+        """Those that the text is cut into."""
+        return self.ids
+
+    @property
+    def features(self) -> Features:
+        """The tokens of each feature."""
+        return Features.of_tokens(self.itp_mask[0].nonzero()[:, 0].tolist())
 
     @cached_property
     def text(self) -> str:
@@ -112,7 +122,8 @@ class TextInput(TextTokenInput):
         return mask_of([[sentence] for sentence in sentence_spans(self.text)], self.spans)
 
 
-def _checked_ids(ids: Any) -> list[int]:
+def checked_ids(ids: Any) -> list[int]:
+    """Token ids (n,) or (1, n) as a list; TypeError for anything else."""
     if isinstance(ids, Sequence) and len(ids) == 0:
         return []
     values = torch.as_tensor(ids, device="cpu") if isinstance(ids, Tensor | Sequence) else None
@@ -196,6 +207,8 @@ class LocatedInput:
     @cached_property
     def features(self) -> Features:
         """The tokens of each feature."""
+        if isinstance(self.inp, TextInput):
+            return self.inp.features
         if isinstance(self.inp, TextTokenInput):
             kept = torch.ones(len(self.ids)) if self.inp.itp_mask is None else self.inp.itp_mask[0]
             return Features.of_tokens(kept.nonzero().flatten().tolist())
@@ -204,6 +217,16 @@ class LocatedInput:
         for owner, spans in zip(owners, self.places, strict=True):
             ranges[owner] += spans
         return Features.of_spans(ranges, self._located[1])
+
+    @property
+    def text_ids(self) -> list[int]:
+        """The ids that the text is cut into; fewer than `ids` where several stand for a picture."""
+        return self.inp.text_ids if isinstance(self.inp, TextInput) else self.ids
+
+    @property
+    def media(self) -> Mapping[str, Any] | None:
+        """What the model takes beside the token ids; None for text alone."""
+        return getattr(self.inp, "media", None)
 
     @property
     def labels(self) -> list[str]:

@@ -5,6 +5,7 @@ from captum_heta.models.causal_lm import CausalLM
 from captum_heta.models.generation import GREEDY, generated, greedy, without_end
 from captum_heta.models.language_model import LanguageModel
 from captum_heta.models.layers import AttentionLayer, Layer, MixingLayer
+from captum_heta.models.media import Media, Merged, media_logits, merged, placeholders, runs
 from captum_heta.models.memory import MEMORY_VARIABLE, Batch
 from captum_heta.models.records import record_of
 from captum_heta.models.residual import Residual
@@ -20,6 +21,8 @@ __all__ = [
     "CausalLM",
     "LanguageModel",
     "Layer",
+    "Media",
+    "Merged",
     "MixingLayer",
     "Residual",
     "Stage",
@@ -27,7 +30,11 @@ __all__ = [
     "answered",
     "generated",
     "greedy",
+    "media_logits",
+    "merged",
+    "placeholders",
     "record_of",
+    "runs",
     "seeded",
     "trace_of",
     "without_end",

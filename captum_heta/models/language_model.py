@@ -77,7 +77,8 @@ class LanguageModel(HuggingFaceModel):
 
         Args:
             embeds: (B, S, d), the input embeddings of S consecutive tokens.
-            position_ids: (S,), their positions, if they are not those from ``start`` on.
+            position_ids: (S,), their positions, if they are not those from ``start`` on; (A, S) for a rotary embedding
+                with A axes.
             keep: at how many of the last positions to predict.
             start: how many tokens are before them.
             cache: of these; grows by this call. None if there are none.
@@ -94,7 +95,8 @@ class LanguageModel(HuggingFaceModel):
         if position_ids is None and self.findings.counts_from_zero:
             position_ids = torch.arange(start, start + embeds.shape[1], device=embeds.device)
         if position_ids is not None:
-            position_ids = position_ids.expand(len(embeds), -1)
+            # the axes come before the batch
+            position_ids = position_ids[..., None, :].expand(*position_ids.shape[:-1], len(embeds), -1)
         if per_layer is not None and per_layer.ndim < 4:
             per_layer = per_layer.expand(len(embeds), *per_layer.shape)
         with nullcontext() if self.head is None or len(embeds) == 1 else contiguous_before(self.head):

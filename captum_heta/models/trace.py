@@ -25,7 +25,7 @@ class Trace:
         log_probs: (K, V), the predictions of the K outputs, at the last K positions.
         layers: what carried tokens on in each layer that does, the first layer first.
         past: the keys and values of each layer; empty without a cache.
-        position_ids: (T,), if they are not 0 to T - 1.
+        position_ids: (T,) or (A, T), if they are not 0 to T - 1.
         per_layer: (T, ...), what the layers read of the token ids beside the embeddings.
     """
 
@@ -71,7 +71,7 @@ class Trace:
         stop = start + embeds.shape[1]
         return self.lm.log_probs(
             embeds,
-            _part(self.position_ids, start, stop),
+            _positions(self.position_ids, start, stop),
             keep=keep,
             start=start,
             cache=self._prefix(start),
@@ -104,7 +104,7 @@ class Trace:
                 for start, stop in self.lm.pieces(len(self.embeds)):
                     self.lm.log_probs(
                         self.embeds[None, start:stop],
-                        _part(self.position_ids, start, stop),
+                        _positions(self.position_ids, start, stop),
                         start=start,
                         cache=cache,
                         per_layer=_part(self.per_layer, start, stop),
@@ -132,7 +132,7 @@ def trace_of(
         lm: the model.
         embeds: (T, d), the prompt and all outputs but the last.
         n_outputs: K, the number of outputs; they are predicted at the last K positions.
-        position_ids: (T,), if they are not 0 to T - 1.
+        position_ids: (T,), if they are not 0 to T - 1; (A, T) for a rotary embedding with A axes.
         per_layer: what `LanguageModel.per_layer` gives for the token ids.
         residuals: keep the residual stream around each layer's attention too.
 
@@ -150,7 +150,7 @@ def trace_of(
             predicted = min(stop - start, stop - (len(embeds) - n_outputs))
             found = lm.log_probs(
                 embeds[None, start:stop],
-                _part(position_ids, start, stop),
+                _positions(position_ids, start, stop),
                 keep=max(predicted, 1),
                 start=start,
                 cache=cache,
@@ -165,3 +165,7 @@ def trace_of(
 
 def _part(tensor: Tensor | None, start: int, stop: int) -> Tensor | None:
     return None if tensor is None else tensor[start:stop]
+
+
+def _positions(positions: Tensor | None, start: int, stop: int) -> Tensor | None:
+    return None if positions is None else positions[..., start:stop]
