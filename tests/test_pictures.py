@@ -1,5 +1,6 @@
 """Prompts with a real picture, against whole passes by token ids and pixels whose merged embeddings are replaced."""
 
+import warnings
 from types import SimpleNamespace
 
 import pytest
@@ -7,15 +8,21 @@ import torch
 
 from captum_heta import HETA
 from captum_heta.attr import AttentionRollout, GradientNorm, LastAttention
+from captum_heta.attr.sequences import TaskSequence
+from captum_heta.attr.task import Task
 from captum_heta.features import Features
+from captum_heta.models import CausalLM, Media, merged
 from captum_heta.terms.curvature.estimators import draw_probes
 from captum_heta.testing import reference
+from captum_heta.testing.architectures import tiny_model
 from captum_heta.testing.pictures import WithMedia, with_picture
 
 TOLERANCE = 1e-5
 BEFORE, AFTER, OUTPUTS = [42, 51], [63, 44, 70], [45, 60]
-# one position a token; one axis for time, height and width each; a picture in a dimension of its own
-NAMES = ("llava", "qwen2_vl", "smolvlm")
+# one position a token; one axis for time, height and width each; a picture in a dimension of its own; one whose parts
+# see each other; one of which features are added in a deeper layer
+NAMES = ("llava", "qwen2_vl", "smolvlm", "gemma3", "qwen3_vl")
+pytestmark = pytest.mark.filterwarnings("ignore:The layers of Qwen3VL:UserWarning")
 
 
 def relative_error(value, expected):
@@ -71,7 +78,7 @@ def test_gradient_and_exact_curvature(case):
         assert relative_error(found[k], expected.float()) < TOLERANCE
 
 
-def test_attention_is_that_of_a_pass_with_the_picture(case, built):
+def test_attention_is_that_of_a_pass_with_the_picture(case):
     plain = case.plain.model
     plain.set_attn_implementation("eager")
     with torch.no_grad():
@@ -89,10 +96,6 @@ def test_attention_is_that_of_a_pass_with_the_picture(case, built):
 
 
 def test_gate_by_a_loop_over_every_path(case):
-    from captum_heta.attr.sequences import TaskSequence
-    from captum_heta.attr.task import Task
-    from captum_heta.models import CausalLM, Media
-
     lm = CausalLM(case.model)
     task = Task(case.ids[0], torch.tensor(OUTPUTS[:1]), Features(case.groups), media=Media(case.media))
     with lm.lock, lm.restored(), lm.ready():
@@ -152,3 +155,37 @@ def test_what_does_not_fit(built):
             heta.attribute(ids, target=45, additional_forward_args=given)
     with pytest.raises(ValueError, match="2 prompts with pixel_values"):
         heta.attribute(ids.expand(2, -1), target=45, additional_forward_args={"pixel_values": media["pixel_values"]})
+
+
+def test_curvature_of_the_last_layer(case):
+    found = attributed(HETA(case.model), case, curvature="exact", n_samples=2, last_n_layers=1).terms.curvature[0]
+    embeds, layer = case.embeds[: case.n], CausalLM(case.plain.model).layer(1)
+    hessian = reference.dense_hessian_entering(case.plain, layer, embeds, OUTPUTS[0])
+    probes = draw_probes(case.groups, 2, embeds, torch.Generator().manual_seed(0))
+    expected = reference.dense_curvature(hessian, case.groups, probes)
+    assert relative_error(found, expected.float()) < TOLERANCE
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_media_are_read_again_only_where_the_layers_read_more_of_them(name, built):
+    model = built("vision", name)
+    ids, media = with_picture(model, BEFORE, AFTER)
+    lm = CausalLM(model)
+    with lm.lock, lm.restored(), lm.ready(), warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        read = merged(lm, ids[0], Media(media))
+    assert (read.rereading is None) == (name in ("llava", "qwen2_vl", "smolvlm"))
+    assert (read.position_ids is None) == (name in ("llava", "smolvlm", "gemma3"))
+    told = [str(one.message) for one in said if "scores of a picture are of its embeddings alone" in str(one.message)]
+    assert len(told) == (name == "qwen3_vl")
+
+
+def test_what_is_beside_the_text_and_no_embedding_is_refused(built):
+    gpt2 = tiny_model("gpt2")
+    ids = torch.tensor([[3, 4, 5]])
+    with pytest.raises(TypeError, match="GPT2LMHeadModel does not hand its text and pictures to GPT2Model as one"):
+        HETA(gpt2).attribute(ids, target=3, additional_forward_args={"token_type_ids": torch.ones_like(ids)})
+    model = built("vision", "gemma4")
+    given = {"pixel_values": torch.zeros(1, 3, 8, 8)}
+    with pytest.raises(TypeError, match="layers of Gemma4ForConditionalGeneration read the token ids beside the embeddings"):
+        HETA(model).attribute(torch.tensor([[42, 51, 63]]), target=45, additional_forward_args=given)

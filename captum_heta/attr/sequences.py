@@ -84,7 +84,7 @@ class TaskSequence:
 
     def unchecked(self, residuals: bool = False) -> Trace:
         """As `traced`, whatever it predicts."""
-        embeds, positions = self.read
+        embeds, positions, rereading = self.read
         return trace_of(
             self.lm,
             embeds,
@@ -92,6 +92,7 @@ class TaskSequence:
             position_ids=positions,
             per_layer=self.per_layer,
             residuals=residuals,
+            rereading=rereading,
         )
 
     def masking(self, baselines: Any, batch: Batch, progress: Callable[[int], object]) -> Masking:

@@ -12,6 +12,7 @@ from captum_heta.models.calls import recorded
 from captum_heta.models.causal_lm import CausalLM
 from captum_heta.models.layer_reading import KeysValues, LayerReading
 from captum_heta.models.layers import Layer
+from captum_heta.models.media import Rereading
 from captum_heta.models.stages import Stage
 
 
@@ -27,6 +28,7 @@ class Trace:
         past: the keys and values of each layer; empty without a cache.
         position_ids: (T,) or (A, T), if they are not 0 to T - 1.
         per_layer: (T, ...), what the layers read of the token ids beside the embeddings.
+        rereading: how a sequence with pictures or sound is run, where its embeddings are not all of it.
     """
 
     lm: CausalLM
@@ -36,6 +38,7 @@ class Trace:
     past: list[KeysValues]
     position_ids: Tensor | None = None
     per_layer: Tensor | None = None
+    rereading: Rereading | None = None
     _entering: dict[int, Tensor] = field(default_factory=dict)
 
     @property
@@ -54,7 +57,7 @@ class Trace:
 
         A causal model's positions before it are not touched by what follows, so they come from the cache.
         """
-        return position if self.lm.attention.reuses_prefix else 0
+        return position if self.lm.attention.reuses_prefix and self.rereading is None else 0
 
     def rerun(self, embeds: Tensor, start: int, keep: int, per_layer: Tensor | None = None) -> Tensor:
         """Log-probabilities with other embeddings from position ``start`` on.
@@ -68,6 +71,8 @@ class Trace:
         Returns:
             (B, keep, V).
         """
+        if self.rereading is not None:
+            return self.rereading.log_probs(embeds, keep)
         stop = start + embeds.shape[1]
         return self.lm.log_probs(
             embeds,
@@ -101,7 +106,9 @@ class Trace:
         if layer not in self._entering:
             cache = DynamicCache() if self.lm.attention.reuses_prefix else None
             with recorded({layer: self.lm.layer(layer)}) as calls:
-                for start, stop in self.lm.pieces(len(self.embeds)):
+                if self.rereading is not None:
+                    self.rereading.log_probs(self.embeds[None], 1)
+                for start, stop in self.lm.pieces(len(self.embeds)) if self.rereading is None else ():
                     self.lm.log_probs(
                         self.embeds[None, start:stop],
                         _positions(self.position_ids, start, stop),
@@ -125,6 +132,7 @@ def trace_of(
     position_ids: Tensor | None = None,
     per_layer: Tensor | None = None,
     residuals: bool = False,
+    rereading: Rereading | None = None,
 ) -> Trace:
     """Run the whole sequence once and keep what the terms of HETA read from it. Call within `CausalLM.ready`.
 
@@ -135,6 +143,7 @@ def trace_of(
         position_ids: (T,), if they are not 0 to T - 1; (A, T) for a rotary embedding with A axes.
         per_layer: what `LanguageModel.per_layer` gives for the token ids.
         residuals: keep the residual stream around each layer's attention too.
+        rereading: how a sequence with pictures or sound is run, where its embeddings are not all of it.
 
     Raises:
         TypeError: for ``residuals``, if the model's is not known; says why.
@@ -145,7 +154,10 @@ def trace_of(
     cache = DynamicCache() if lm.attention.takes_cache else None
     log_probs, starts = [], []
     with reading:
-        for start, stop in lm.pieces(len(embeds)):
+        if rereading is not None:
+            starts.append(0)
+            log_probs.append(rereading.log_probs(embeds[None], n_outputs, cache)[0])
+        for start, stop in lm.pieces(len(embeds)) if rereading is None else ():
             starts.append(start)
             predicted = min(stop - start, stop - (len(embeds) - n_outputs))
             found = lm.log_probs(
@@ -160,7 +172,7 @@ def trace_of(
                 log_probs.append(found[0])
     past = [KeysValues(keys, values) for keys, values, *_ in cache or ()]
     layers = reading.layers(starts, past, forms)
-    return Trace(lm, embeds, torch.cat(log_probs), layers, past, position_ids, per_layer)
+    return Trace(lm, embeds, torch.cat(log_probs), layers, past, position_ids, per_layer, rereading)
 
 
 def _part(tensor: Tensor | None, start: int, stop: int) -> Tensor | None:

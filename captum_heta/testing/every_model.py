@@ -263,5 +263,7 @@ _SPECIAL: dict[str, dict[str, Any]] = {
         "indexer_compress_ratio": 2,
     },
     "unlimited_ocr_text": {"num_key_value_heads": HEADS},  # its eager attention repeats none
+    "gemma3": {"mm_tokens_per_image": 4},
+    "qwen3_vl": {**_SECTIONS, "vision_config": {"deepstack_visual_indexes": [0]}},
     "gemma3n_text": {"layer_types": ["sliding_attention", "full_attention"], "activation_sparsity_pattern": None},
 }

@@ -62,9 +62,12 @@ def with_picture(model: Any, before: list[int], after: list[int], side: int = 2)
         media = {"pixel_values": image[None]}
         if hasattr(config, "scale_factor"):  # Idefics, which has pictures in a dimension of their own
             media, count = {"pixel_values": image[None, None]}, count // config.scale_factor**2
+        count = getattr(config, "mm_tokens_per_image", count)
     ids = torch.tensor([[*before, *[token] * count, *after]])
     if "image_grid_thw" in media:
         media["mm_token_type_ids"] = (ids == token).long()
+    if hasattr(config, "mm_tokens_per_image"):  # Gemma 3, in which the parts of a picture see each other
+        media["token_type_ids"] = (ids == token).long()
     return ids, media
 
 

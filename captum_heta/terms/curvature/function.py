@@ -66,6 +66,8 @@ class Varying:
 
     def graph_fits(self) -> bool:
         """Whether the graph of a gradient may be kept whole."""
+        if self.trace.rereading is not None:
+            return True  # features of a picture may be added between layers, which stages would leave out
         return self.trace.lm.graph_fits(self.stop - self.start)
 
     def stages(self) -> tuple[list[Stage], Stage]:
