@@ -1,5 +1,6 @@
 """A photograph as small models read it, by numpy alone: what a processor would make of it."""
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -64,7 +65,7 @@ def with_picture(model: Any, before: list[int], after: list[int], side: int = 2)
             media, count = {"pixel_values": image[None, None]}, count // config.scale_factor**2
         count = getattr(config, "mm_tokens_per_image", count)
     ids = torch.tensor([[*before, *[token] * count, *after]])
-    if "image_grid_thw" in media:
+    if "mm_token_type_ids" in inspect.signature(model.forward).parameters:  # of newer transformers
         media["mm_token_type_ids"] = (ids == token).long()
     if hasattr(config, "mm_tokens_per_image"):  # Gemma 3, in which the parts of a picture see each other
         media["token_type_ids"] = (ids == token).long()
