@@ -65,6 +65,12 @@ class Features:
             found[owner] += group
         return Features(tuple(tuple(sorted(group)) for group in found))
 
+    def before(self, stop: int) -> "Features":
+        """Those whose tokens are all before a position; the others are empty."""
+        if all(group[-1] < stop for group in self.groups if group):
+            return self
+        return Features(tuple(group if group and group[-1] < stop else () for group in self.groups))
+
     def __len__(self) -> int:
         return len(self.groups)
 

@@ -133,10 +133,11 @@ def test_last_layers_equal_the_dense_hessian_of_their_inputs(case, last):
 def test_layer_by_layer_is_the_same(case, mode, last, monkeypatch):
     options = CurvatureOptions(curvature=mode, n_samples=SAMPLES, last_n_layers=last)
     arguments = (case.trace, FEATURES, case.outputs.tolist(), options, Batch(3))
-    expected = curvature(*arguments).scores, curvature(*arguments, joint=True).scores
+    together = torch.linspace(0.5, 2, len(case.outputs))
+    expected = curvature(*arguments).scores, curvature(*arguments, together=together).scores
     monkeypatch.setattr("captum_heta.models.causal_lm.graph_fits", lambda *_: False)
     assert relative_error(curvature(*arguments).scores, expected[0]) < TOLERANCE
-    assert relative_error(curvature(*arguments, joint=True).scores, expected[1]) < TOLERANCE
+    assert relative_error(curvature(*arguments, together=together).scores, expected[1]) < TOLERANCE
 
 
 @pytest.mark.parametrize("start", range(1, LENGTH + OUTPUTS - 1, 3))

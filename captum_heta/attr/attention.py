@@ -32,9 +32,12 @@ class _AttentionAttribution(TokenAttribution[Options]):
         scores, log_probs = [], []
         for some in self._lm.alike(n, len(task.outputs)):
             trace = TaskSequence(self._lm, task, some).unchecked()
-            scores.append(self._attention(trace)[:, :n])
+            found = self._attention(trace)
+            scores.append(torch.nn.functional.pad(found, (0, n + len(task.outputs) - found.shape[-1])))
             log_probs.append(trace.log_probs)
-        return attributions(torch.cat(scores), task.features, torch.cat(log_probs), task.outputs)
+        whole = torch.cat(scores)
+        found = attributions(whole, task.features, torch.cat(log_probs), task.outputs)
+        return found._replace(output_scores=whole[:, n:]) if task.earlier else found
 
     @abstractmethod
     def _attention(self, trace: Trace) -> Tensor:

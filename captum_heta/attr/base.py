@@ -48,6 +48,7 @@ class TokenAttribution(Attribution, ABC, Generic[OptionsT]):
         terms_type: the named tuple of what its scores are made of; None if they are made of nothing else.
         explains_each_token: False for a method that explains the output as a whole; its scores are (1, F).
         reads_last_output: whether the model reads the last output too, or only what predicts it.
+        gives_shares: whether what a feature gets depends on what else is one: scores have a sum of their own.
         takes_position_ids: whether a prompt may have other positions than those from 0 on.
         takes_media: whether a prompt may have pictures or sound.
         sources: what `LLMTokenAttribution` takes for a feature of a text when a person says nothing: "token", or
@@ -64,6 +65,7 @@ class TokenAttribution(Attribution, ABC, Generic[OptionsT]):
     takes_position_ids: ClassVar[bool] = False
     takes_media: ClassVar[bool] = False
     sources: str = "token"
+    gives_shares: ClassVar[bool] = False
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -115,6 +117,7 @@ class TokenAttribution(Attribution, ABC, Generic[OptionsT]):
         parts: Tensor | None = None,
         refine: float | None = None,
         media: Mapping[str, Any] | None = None,
+        include_output: bool = False,
         show_progress: bool = False,
         **options: Any,
     ) -> OutputAttributions:
@@ -132,12 +135,16 @@ class TokenAttribution(Attribution, ABC, Generic[OptionsT]):
             refine: that share, in (0, 1]; only with ``parts``.
             media: pictures and sound of the prompt, by the names under which the model takes what a processor makes of
                 them; for methods that take them.
+            include_output: attribute to the outputs before each output too, each a feature of its own: then
+                ``output_scores`` are found, (K, K), in the unit of the others, which stay as they are. They are those
+                of the prompt followed by the outputs before; a method whose terms serve all outputs takes one pass more
+                for each of them, the others a call for each.
             show_progress: show Captum's progress bar.
             **options: those of ``attribute``.
 
         Raises:
             TypeError: for an option that the method does not have.
-            ValueError: as ``attribute`` does.
+            ValueError: as ``attribute`` does, and for ``include_output`` where the outputs are explained as a whole.
         """
         chosen = self._options(options)
         check_count("num_trials", num_trials)
@@ -159,8 +166,16 @@ class TokenAttribution(Attribution, ABC, Generic[OptionsT]):
             raise ValueError(
                 f"{self.get_name()} reads text alone, and the prompt has {next(iter(media))!r}. {MEDIA_READERS}"
             )
+        if include_output and not (per_token and self.explains_each_token):
+            whole = "per_token=False" if self.explains_each_token else f"{self.get_name()}, which explains them as one"
+            raise ValueError(
+                f"include_output is of outputs that are explained one by one, and with {whole} they are not: leave it "
+                "out."
+            )
         found = checked_media(self._lm, media or {}, len(input_ids), "media")
-        task = Task(input_ids, outputs, features, None, found, per_token, num_trials, parts, refine or 1.0)
+        task = Task(
+            input_ids, outputs, features, None, found, per_token, num_trials, parts, refine or 1.0, include_output
+        )
         with self._session([self.steps(task, chosen)], show_progress) as advance:
             return self._explained(task, chosen, advance)
 
@@ -210,6 +225,8 @@ class TokenAttribution(Attribution, ABC, Generic[OptionsT]):
             found = self._scores(task, options)
         else:
             found = refined(self._scorer(task, options), task.features, task.parts, task.refine)
+        if task.earlier and task.per_token and found.output_scores is None:
+            found = found._replace(output_scores=self._one_by_one(task, options, found.scores))
         advance(max(0, total - done))
         scores = found.scores.float()
         if not task.per_token and len(scores) > 1:  # what explains the outputs one by one is summed over them
@@ -219,7 +236,31 @@ class TokenAttribution(Attribution, ABC, Generic[OptionsT]):
                 f"The scores of {self.get_name()} on {type(self.model).__name__} are not finite: check the model's "
                 "weights for NaN and infinities, or load it in float32."
             )
-        return found._replace(scores=scores, log_probs=found.log_probs.float())
+        earlier = found.output_scores
+        if earlier is not None:
+            earlier = earlier.float().tril(-1)
+        return found._replace(scores=scores, log_probs=found.log_probs.float(), output_scores=earlier)
+
+    def _one_by_one(self, task: Task, options: OptionsT, scores: Tensor) -> Tensor:
+        """What each output has of those before it, (K, K): of the prompt that they make longer, a call for each."""
+        count, outputs = len(task.features), len(task.outputs)
+        found = scores.new_zeros(outputs, outputs)
+        for k in range(1, outputs):
+            one = Task(
+                torch.cat([task.input_ids, task.outputs[:k]]),
+                task.outputs[k : k + 1],
+                Features(task.features.groups + task.output_features.groups[:k]),
+                num_trials=task.num_trials,
+            )
+            row = self._scores(one, self._options_of_output(options, k)).scores[0]
+            if self.gives_shares and row[:count].sum() > 0:
+                row = row * (scores[k].sum() / row[:count].sum())
+            found[k, :k] = row[count:]
+        return found
+
+    def _options_of_output(self, options: OptionsT, number: int) -> OptionsT:
+        """Those that one output alone has."""
+        return options
 
     @abstractmethod
     def _scores(self, task: Task, options: OptionsT) -> OutputAttributions:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from captum_heta.attr.base import OutputAttributions, Task, TokenAttribution
 from captum_heta.attr.sequences import TaskSequence, Tested, contrast_of_row, sequences
+from captum_heta.features import Features
 from captum_heta.models import Batch, CausalLM
 from captum_heta.options import ContrastOptions, CurvatureOptions
 from captum_heta.terms.curvature import curvature
@@ -64,14 +65,19 @@ class GradientNorm(TokenAttribution[GradientNormOptions]):
     def _scores(self, task: Task, options: GradientNormOptions) -> OutputAttributions:
         self._tested.check(_GRADIENT.curvature)
         parts = [self._of(some) for some in sequences(self._lm, task, options.contrast)]
-        scores, log_probs = zip(*parts, strict=True)
-        return OutputAttributions(torch.cat(scores), torch.cat(log_probs))
+        found, log_probs = zip(*parts, strict=True)
+        scores, count = torch.cat(found), len(task.features)
+        earlier = scores[:, count:] if task.earlier and task.per_token else None
+        return OutputAttributions(scores[:, :count], torch.cat(log_probs), output_scores=earlier)
 
     def _of(self, sequence: TaskSequence) -> tuple[Tensor, Tensor]:
         task, outputs = sequence.task, sequence.outputs
         trace = sequence.traced()
         others = None if sequence.others is None else sequence.others.tolist()
+        features = task.features
+        if task.earlier and task.per_token:
+            features = Features(features.groups + task.output_features.before(len(trace.embeds)).groups)
         found = curvature(
-            trace, task.features, outputs.tolist(), _GRADIENT, Batch(1), joint=not task.per_token, contrast=others
+            trace, features, outputs.tolist(), _GRADIENT, Batch(1), together=task.together, contrast=others
         )
         return found.scores, trace.log_probs.gather(1, outputs[:, None])[:, 0]

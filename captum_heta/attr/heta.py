@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from captum_heta.attr.base import OutputAttributions, Task, TokenAttribution
-from captum_heta.attr.heta_terms import HETATerms, TargetedTerms, fused
+from captum_heta.attr.heta_terms import HETATerms, TargetedTerms, fused, fused_with_outputs
 from captum_heta.attr.refinement import in_parts
 from captum_heta.attr.sequence_terms import SequenceTerms, joined
 from captum_heta.attr.sequences import Tested, contrast_of_row, sequences
@@ -79,7 +79,8 @@ class HETA(TokenAttribution[HETAOptions]):
     def steps(self, task: Task, options: HETAOptions) -> int:
         """A masked pass for each feature, and a curvature for each, output and draw."""
         estimates = max(1, len(task.outputs)) if task.per_token else 1
-        return len(task.features) * (1 + estimates * task.num_trials)
+        features = len(task.features) + (len(task.outputs) if task.earlier and task.per_token else 0)
+        return features * (1 + estimates * task.num_trials)
 
     def _view(self, model: Any) -> CausalLM:
         return CausalLM(model)
@@ -110,13 +111,19 @@ class HETA(TokenAttribution[HETAOptions]):
         ]
 
         def scored(features: Features) -> OutputAttributions:
-            found = joined([part.of(features) for part in parts])
-            scores = fused(found.terms, options)
+            if task.earlier and task.per_token:
+                pairs = [part.with_outputs(features) for part in parts]
+                found, outputs = (joined(list(side)) for side in zip(*pairs, strict=True))
+                scores, output_scores = fused_with_outputs(found.terms, outputs.terms, options)
+            else:
+                found, output_scores = joined([part.of(features) for part in parts]), None
+                scores = fused(found.terms, options)
             if options.fusion == "product":
                 self._warn_unsupported(task, options, scores)
             chosen = {"flow": options.flow, "information": options.information, "fusion": options.fusion}
             log_probs = torch.cat([part.log_probs for part in parts])
-            return OutputAttributions(scores, log_probs, found.terms, found.about | chosen, found.errors)
+            about = found.about | chosen
+            return OutputAttributions(scores, log_probs, found.terms, about, found.errors, output_scores)
 
         def spread(found: OutputAttributions, features: Features, owners: Tensor) -> OutputAttributions:
             """Of a group each feature has its own gate and curvature, as these cost no pass, and an equal part else."""

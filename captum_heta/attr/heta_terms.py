@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 from captum_heta.options import HETAOptions
@@ -72,6 +73,22 @@ _OF_CHOICE: dict[tuple[str, str], type[Terms]] = {
 def terms_of(options: HETAOptions) -> type[Terms]:
     """The terms that a choice of options has."""
     return _OF_CHOICE[options.flow, options.information]
+
+
+def fused_with_outputs(terms: Terms, outputs: Terms, options: HETAOptions) -> tuple[Tensor, Tensor]:
+    """The scores of the prompt (K, F), as without outputs, and of the outputs (K, K) in the same unit.
+
+    A product makes shares of all sources together at first, of which those of the prompt have the sum of its own.
+    """
+    alone = fused(terms, options)
+    if options.fusion == "product":
+        whole = fused(type(terms)(*(torch.cat(pair, -1) for pair in zip(terms, outputs, strict=True))), options)
+        prompt, others = whole.split([alone.shape[-1], outputs[0].shape[-1]], -1)
+        total = prompt.sum(-1, keepdim=True)
+        return alone, torch.where(total > 0, others * alone.sum(-1, keepdim=True) / total.where(total > 0, 1), others)
+    if isinstance(options.beta, str):
+        return alone, balanced_sum(*outputs, like=terms[1:])
+    return alone, fused(outputs, options)
 
 
 def fused(terms: Terms, options: HETAOptions) -> Tensor:

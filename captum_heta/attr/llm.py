@@ -69,6 +69,7 @@ class LLMTokenAttribution(LLMAttribution):
         *,
         per_token: bool = True,
         refine: float | None = None,
+        include_output: bool = False,
         **kwargs: Any,
     ) -> LLMTokenAttributionResult:
         """Attribute each output token, given the prompt and the outputs before it, to the features of the prompt.
@@ -94,6 +95,8 @@ class LLMTokenAttribution(LLMAttribution):
                 looked at first, and then the features of those that hold this share of the score, such as 0.9, and of
                 the prompt's end; features of the others have equal parts of their scores, or of HETA their own gate and
                 curvature and an equal part of the information. None looks at each feature.
+            include_output: attribute each output token to the outputs before it too: ``output_attr`` (K, K) of the
+                result, from which it says what comes `through_output`; everything else is as without.
             **kwargs: the method's options. For a method with ``contrast``, it is text or as many token ids as the
                 target; two texts are compared up to the first token in which they differ. Also ``feature_mask``,
                 integers (n_features,) or (1, n_features): features with the same number are attributed as one, and
@@ -128,10 +131,20 @@ class LLMTokenAttribution(LLMAttribution):
         coarse = {} if parts is None else {"parts": parts[1], "refine": refine}
         start = time.perf_counter()
         result = self.attr_method.attribute_outputs(
-            ids, outputs, features, num_trials=num_trials, per_token=per_token, media=prompt.media, **coarse, **kwargs
+            ids,
+            outputs,
+            features,
+            num_trials=num_trials,
+            per_token=per_token,
+            include_output=include_output,
+            media=prompt.media,
+            **coarse,
+            **kwargs,
         )
         seconds = time.perf_counter() - start
         about, given = dict(result.about), kwargs | {"num_trials": num_trials}
+        if include_output:
+            given["include_output"] = True
         if refine is not None:
             given["refine"] = refine
             about["refined"] = None if parts is None else about["refined"].replace("parts", parts[0])
@@ -156,6 +169,7 @@ class LLMTokenAttribution(LLMAttribution):
             method=self.attr_method.get_name(),
             target=self.tokenizer.decode(outputs),
             contrast=contrast,
+            output_attr=result.output_scores,
             located=prompt,
             provenance=self._provenance(
                 given | ({} if contrast is None else {"contrast": contrast}),

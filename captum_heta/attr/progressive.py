@@ -1,7 +1,7 @@
 """Methods that read the target's probability from position to position: TDD and progressive inference."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -63,6 +63,12 @@ class TDD(TokenAttribution[TDDOptions]):
             batch = self._batch(options, len(ids), len(outputs))
             scores += self._backward(ids, outputs, foils, batch)
         return attributions(scores, task.features, log_probs[n - 1 :], outputs)
+
+    def _options_of_output(self, options: TDDOptions, number: int) -> TDDOptions:
+        foils = torch.as_tensor([] if options.alternatives is None else options.alternatives)
+        return (
+            replace(options, alternatives=foils[number : number + 1]) if foils.ndim == 2 and len(foils) > 1 else options
+        )
 
     def _backward(self, ids: Tensor, outputs: Tensor, foils: Tensor, batch: Batch) -> Tensor:
         """(K, T): what each token of the prompt adds to the text after it."""

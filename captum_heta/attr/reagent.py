@@ -59,6 +59,8 @@ class ReAGent(TokenAttribution[ReAGentOptions]):
         super().__init__(forward_func)
         self.replacer = self._from_vocabulary if replacer is None else replacer
 
+    gives_shares = True
+
     def steps(self, task: Task, options: ReAGentOptions) -> int:
         """One for each output."""
         return max(1, len(task.outputs))

@@ -9,6 +9,8 @@ import torch
 from captum.attr import LLMAttributionResult
 from torch import Tensor
 
+from captum_heta.attr.answer import Piece, answered
+from captum_heta.attr.recursion import parts_of, through
 from captum_heta.files import write_whole
 from captum_heta.inputs import LocatedInput
 from captum_heta.inputs.parts import summed
@@ -37,6 +39,7 @@ class LLMTokenAttributionResult(LLMAttributionResult):
         places: the characters of each feature.
         groups: as the attribute.
         curvature_errors: as the attribute.
+        output_attr: as the attribute.
         provenance: as the attribute.
         **kwargs: those of `captum.attr.LLMAttributionResult`.
 
@@ -49,6 +52,8 @@ class LLMTokenAttributionResult(LLMAttributionResult):
         groups: the name of the document or the message of each feature; None for an input without such parts.
         curvature_errors: the standard errors of the term ``curvature``, of its shape: of the random probes that
             estimate it, and NaN for one of them; None for methods without.
+        output_attr: (K, K), the score of each output token (columns) in those after it (rows), in the unit of
+            ``token_attr``; None without ``include_output``.
         provenance: how the numbers were made: model, options, versions, date, seconds; of HETA the mode that ran,
             ``products`` (Hessian products, or gradients), ``passes`` (masked copies), ``omitted`` (the share of the
             matrix that the mode leaves out), ``curvature_error`` (the sum of the standard errors over that of S), and
@@ -68,11 +73,13 @@ class LLMTokenAttributionResult(LLMAttributionResult):
         places: list[list[Span]] | None = None,
         groups: list[str] | None = None,
         curvature_errors: Tensor | None = None,
+        output_attr: Tensor | None = None,
         provenance: Mapping[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.terms, self.method, self.curvature_errors = terms, method, curvature_errors
+        self.output_attr = output_attr
         self.target = target or "".join(self.output_tokens)
         self.contrast = contrast
         self.groups = groups if located is None else located.groups
@@ -123,6 +130,45 @@ class LLMTokenAttributionResult(LLMAttributionResult):
         So that a token that the model found unlikely does not drown the others. A row of zeros stays so.
         """
         return shares_of(self.rows)
+
+    def through_output(self) -> Tensor:
+        """What each output token takes from the prompt, directly and through the outputs before it, (K, F), float32.
+
+        With prompt and earlier outputs as shares of both together, A (K, F) and B (K, K), it is (1 - B)^-1 A; negative
+        scores count as 0. Rows sum to 1, but where an output, or one that it goes through, has no scores.
+
+        Raises:
+            ValueError: for a result without ``output_attr``.
+        """
+        return through(*parts_of(self.rows, self._earlier())).float()
+
+    def direct_and_earlier(self) -> tuple[Tensor, Tensor]:
+        """A (K, F) and B (K, K) of `through_output`: the prompt's and the earlier outputs' shares, float32.
+
+        Raises:
+            ValueError: for a result without ``output_attr``.
+        """
+        direct, earlier = parts_of(self.rows, self._earlier())
+        return direct.float(), earlier.float()
+
+    def answer(self, span: "Piece" = None, weights: str = "surprise") -> Tensor:
+        """What a part of the output takes from the prompt through all that comes before it, (F,), of sum 1 or less.
+
+        Args:
+            span: output tokens, as a slice, a range or one number; or text that they spell, of which the last place
+                counts; None for all of them.
+            weights: "surprise" weighs each token by -log of its probability, so that what the model wrote without a
+                choice counts little; "even" all alike.
+
+        Raises:
+            ValueError: for a result without ``output_attr``, and for a part that the output does not have.
+        """
+        return answered(self.through_output(), self.output_tokens, self.output_probs, span, weights)
+
+    def _earlier(self) -> Tensor:
+        if self.output_attr is None:
+            raise ValueError("The result does not know what comes from earlier outputs: pass include_output=True.")
+        return self.output_attr
 
     @property
     def output_labels(self) -> list[str]:

@@ -33,6 +33,8 @@ def entry_of(name: str, result: LLMAttributionResult) -> dict[str, Any]:
     }
     errors = getattr(result, "curvature_errors", None)
     entry |= {} if errors is None else {"curvature_errors": listed(name, errors, missing=True)}
+    earlier = getattr(result, "output_attr", None)
+    entry |= {} if earlier is None else {"output_attr": listed(name, earlier)}
     contrast, provenance = (getattr(result, name, None) for name in ("contrast", "provenance"))
     entry |= {} if contrast is None else {"contrast": contrast}
     return entry | ({"provenance": dict(provenance)} if provenance else {})
@@ -61,6 +63,8 @@ def result_of(where: str, labels: list[str], entry: Any, **more: Any) -> LLMAttr
     table, probs, terms = (field(entry, name, where) for name in ("token_attr", "output_probs", "terms"))
     given["token_attr"] = None if table is None else rows(f"token_attr in {where}", table, (down,), across)
     given["output_probs"] = None if probs is None else numbers(f"output_probs in {where}", probs, down)
+    if "output_attr" in entry:
+        more["output_attr"] = rows(f"output_attr in {where}", entry["output_attr"], (down,), down)
     if "contrast" in entry:
         more["contrast"] = text(entry, "contrast")
     if "provenance" in entry:

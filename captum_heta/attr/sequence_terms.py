@@ -1,5 +1,6 @@
 """The terms of HETA for outputs that the model reads in one sequence."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -38,6 +39,17 @@ class Found(NamedTuple):
     about: dict[str, Any]
 
 
+class _Curved(NamedTuple):
+    """The mean of S over several draws, its standard errors, and how it was found."""
+
+    mean: Tensor
+    errors: Tensor
+    about: dict[str, Any]
+
+    def part(self, names: slice) -> "_Curved":
+        return self._replace(mean=self.mean[:, names], errors=self.errors[:, names])
+
+
 class SequenceTerms:
     """The three terms of one sequence, for any features; what serves several sets of features is computed once.
 
@@ -50,13 +62,13 @@ class SequenceTerms:
 
     def __init__(self, sequence: TaskSequence, options: HETAOptions, copies: Batch, products: Batch) -> None:
         self.sequence, self.options = sequence, options
-        self.joint = not sequence.task.per_token
+        self.together = sequence.task.together
         # checked before anything is run
         masking = sequence.masking(options.baselines, copies, sequence.task.advance)
         self.trace = sequence.traced(residuals=options.flow == "contribution")
         others = None if sequence.others is None else sequence.others.tolist()
         self.curvatures = [
-            Curvature(self.trace, sequence.outputs.tolist(), draws, products, self.joint, others)
+            Curvature(self.trace, sequence.outputs.tolist(), draws, products, self.together, others)
             for draws in _fresh_draws(options, sequence.task.num_trials)
         ]
         measure = fall(sequence.outputs, sequence.others) if options.information == "target" else divergence
@@ -70,12 +82,31 @@ class SequenceTerms:
 
     def of(self, features: Features) -> Found:
         """The terms of some features."""
+        return self._found(features, self._curved(features, self.sequence.task.advance))
+
+    def with_outputs(self, features: Features) -> tuple[Found, Found]:
+        """The terms of some features of the prompt, as alone, and those of the outputs, 0 in each that comes before."""
+        outputs = self.sequence.task.output_features.before(len(self.trace.embeds))
+        together = Features(features.groups + outputs.groups)
+        advance, count = self.sequence.task.advance, len(features)
+        if all(each.is_apart(features, together) for each in self.curvatures):
+            whole = self._curved(together, advance)
+            prompt = whole.part(slice(0, count))
+        else:
+            prompt, whole = self._curved(features, advance), self._curved(together, advance)
+        return self._found(features, prompt), self._found(outputs, whole.part(slice(count, None)))
+
+    def _curved(self, features: Features, progress: Callable[[int], object] = lambda done: None) -> "_Curved":
+        curved = [each.of(features, progress) for each in self.curvatures]
+        mean = torch.stack([one.scores for one in curved]).mean(0)
+        errors = torch.stack([one.errors for one in curved]).square().sum(0).sqrt() / len(curved)
+        return _Curved(mean, errors, _of_curvature(curved, mean, errors))
+
+    def _found(self, features: Features, curved: "_Curved") -> Found:
         flow = features.sum(self._token_flow())
-        curved = [each.of(features, self.sequence.task.advance) for each in self.curvatures]
-        mean, errors = _mean(curved)
-        lost, about = self._lost(features, flow * mean.sqrt())
-        terms = terms_of(self.options)(*(part.float() for part in (flow, mean, lost)))
-        return Found(terms, errors.float(), _of_curvature(curved, mean, errors) | about)
+        lost, about = self._lost(features, flow * curved.mean.sqrt())
+        terms = terms_of(self.options)(*(part.float() for part in (flow, curved.mean, lost)))
+        return Found(terms, curved.errors.float(), curved.about | about)
 
     def cheaply(self, features: Features) -> Found:
         """The terms as far as they need no pass and no product for each feature; NaN where they do."""
@@ -83,8 +114,7 @@ class SequenceTerms:
         unknown = torch.full_like(flow, torch.nan)
         mean = errors = unknown
         if all(each.is_factored(features) for each in self.curvatures):
-            curved = [each.of(features) for each in self.curvatures]
-            mean, errors = _mean(curved)
+            mean, errors, _ = self._curved(features)
         terms = terms_of(self.options)(*(part.float() for part in (flow, mean, unknown)))
         return Found(terms, errors.float(), {})
 
@@ -92,9 +122,9 @@ class SequenceTerms:
         """M or G of all tokens."""
         if self._flow is None:
             if self.options.flow == "contribution":
-                self._flow = contribution_flow(self.trace.layers, self.trace.output_positions, self.joint)
+                self._flow = contribution_flow(self.trace.layers, self.trace.output_positions, self.together)
             else:
-                self._flow = semantic_flow(self.trace.layers, self.trace.output_positions, self.joint)
+                self._flow = semantic_flow(self.trace.layers, self.trace.output_positions, self.together)
                 warn_of_sink(self.sequence.lm, self._flow, self.sequence.task)
         return self._flow
 
@@ -113,10 +143,14 @@ class SequenceTerms:
             "skipped_share": round(found.bound.max().item(), 4) if len(found.bound) else 0.0,
         }
 
-    def _masked(self, features: Features, names: list[int] | None) -> Tensor:
+    def _masked(self, features: Features, names: Sequence[int] | None) -> Tensor:
+        names = range(len(features)) if names is None else names
         lost = self.copies.of(features, names)[0]
+        # what comes after a prediction makes no difference to it but of rounding
+        first = torch.tensor([min(features.groups[name], default=0) for name in names], device=lost.device)
+        lost = torch.where(first <= self.trace.output_positions[:, None].to(lost.device), lost, 0)
         # log-probabilities of several outputs add up, and so do divergences by the chain rule, on the given outputs
-        return lost.sum(0, keepdim=True) if self.joint else lost
+        return lost if self.together is None else self.together.to(lost)[None] @ lost
 
 
 def joined(parts: list[Found]) -> Found:
@@ -131,12 +165,6 @@ def joined(parts: list[Found]) -> Found:
         elif isinstance(value, float):
             whole[name] = None if None in values else max(values)
     return Found(terms, torch.cat([part.errors for part in parts]), whole)
-
-
-def _mean(curved: list[Sensitivity]) -> tuple[Tensor, Tensor]:
-    """The mean of several draws, and its standard error."""
-    mean = torch.stack([one.scores for one in curved]).mean(0)
-    return mean, torch.stack([one.errors for one in curved]).square().sum(0).sqrt() / len(curved)
 
 
 def _of_curvature(curved: list[Sensitivity], mean: Tensor, errors: Tensor) -> dict[str, Any]:

@@ -96,16 +96,31 @@ class TaskSequence:
         )
 
     def masking(self, baselines: Any, batch: Batch, progress: Callable[[int], object]) -> Masking:
-        """What replaces the prompt's tokens."""
-        count = len(self.task.input_ids)
-        masked = self.embeds.clone()
-        masked[:count] = baseline_embeddings(self.lm, self.embeds[:count], baselines)
+        """What replaces the prompt's tokens, and where they are sources the outputs'.
+
+        Raises:
+            ValueError: for baselines that do not fit, and for an id for each token where outputs are sources too.
+        """
+        prompt = self.embeds[: len(self.task.input_ids)]
+        masked = self._extended(baseline_embeddings(self.lm, prompt, baselines), self.embeds, baselines)
         per_layer = self.per_layer
         if per_layer is not None:
-            replacing = self.lm.per_layer(baseline_ids(self.lm, self.embeds[:count], baselines))
+            replacing = self.lm.per_layer(baseline_ids(self.lm, prompt, baselines))
             assert replacing is not None
-            per_layer = torch.cat([replacing, per_layer[count:]])
+            per_layer = self._extended(replacing, per_layer, baselines)
         return Masking(masked, batch, per_layer, progress)
+
+    def _extended(self, replacing: Tensor, whole: Tensor, baselines: Any) -> Tensor:
+        """What replaces the prompt's tokens (n, ...), and behind it what replaces the outputs' (T, ...)."""
+        count = len(replacing)
+        if not self.task.earlier:
+            return torch.cat([replacing, whole[count:]])
+        if isinstance(baselines, Tensor) and baselines.numel() > 1:
+            raise ValueError(
+                f"baselines has {baselines.numel()} token ids, one for each token of the prompt, and none for the "
+                "outputs, which are sources here too: pass one id for all."
+            )
+        return torch.cat([replacing, replacing[-1:].expand(len(whole) - count, *replacing.shape[1:])])
 
 
 def sequences(lm: CausalLM, task: Task, contrast: Any = None) -> list[TaskSequence]:

@@ -15,7 +15,7 @@ QUERIES = 128
 
 
 @torch.no_grad()
-def contribution_flow(layers: Sequence[Layer], positions: Tensor, joint: bool = False) -> Tensor:
+def contribution_flow(layers: Sequence[Layer], positions: Tensor, together: Tensor | None = None) -> Tensor:
     """Contributions to the residual stream, rolled out from target positions.
 
     Attention of layer l makes y_t = x_t + sum over i, h of c_ti^h of the residual stream x_t, with
@@ -32,16 +32,16 @@ def contribution_flow(layers: Sequence[Layer], positions: Tensor, joint: bool = 
     Args:
         layers: those that carry tokens on, each with its `captum_heta.models.Residual`, the first layer first.
         positions: (K,), the target positions.
-        joint: one row for all of them together.
+        together: (K,), their weights in one row for all of them; None for a row each.
 
     Returns:
-        (K, T), or (1, T) if ``joint``; float32 or better: non-negative, each row sums to 1 and is 0 after its target
-        position.
+        (K, T), or (1, T) of all ``together``; float32 or better: non-negative, each row sums to 1 and is 0 after its
+        target position.
 
     Raises:
         ValueError: if it is not finite.
     """
-    rho = beginning(positions, layers[-1].length, joint)
+    rho = beginning(positions, layers[-1].length, together)
     for layer in reversed(layers):
         rho = _below(layer, rho)
     if not torch.isfinite(rho).all():

@@ -11,9 +11,20 @@ def weighted_sum(gate: Tensor, curvature: Tensor, information: Tensor, beta: flo
     return gate * (beta * curvature + gamma * information.clamp(min=0))
 
 
-def balanced_sum(gate: Tensor, curvature: Tensor, information: Tensor) -> Tensor:
-    """The same with each of the two terms over its own sum over the features, so that its unit does not weigh."""
-    return gate * (shares(curvature) + shares(information.clamp(min=0))) / 2
+def balanced_sum(
+    gate: Tensor, curvature: Tensor, information: Tensor, like: tuple[Tensor, Tensor] | None = None
+) -> Tensor:
+    """The same with each of the two terms over its own sum over the features, so that its unit does not weigh.
+
+    Args:
+        gate: (..., F).
+        curvature: (..., F).
+        information: (..., F).
+        like: curvature and information of other features (..., G), over whose sums they are; None for their own.
+    """
+    curvature_like, information_like = (curvature, information) if like is None else like
+    balanced = shares(curvature, curvature_like) + shares(information.clamp(min=0), information_like.clamp(min=0))
+    return gate * balanced / 2
 
 
 def product(gate: Tensor, curvature: Tensor, information: Tensor) -> Tensor:
@@ -46,15 +57,17 @@ def positive_part(information: Tensor) -> Tensor:
     return corner * torch.nn.functional.softplus(found / corner.where(corner > 0, 1))
 
 
-def shares(scores: Tensor) -> Tensor:
-    """Non-negative scores (..., F) over their sum; a row of zeros stays so."""
-    total = _of_largest(scores).sum(-1, keepdim=True)
-    return torch.where(total > 0, _of_largest(scores) / total.where(total > 0, 1), 0)
+def shares(scores: Tensor, like: Tensor | None = None) -> Tensor:
+    """Non-negative scores (..., F) over the sum of ``like``'s (..., G), or their own; 0 where that is 0."""
+    like = scores if like is None else like
+    total = _of_largest(like).sum(-1, keepdim=True)
+    return torch.where(total > 0, _of_largest(scores, like) / total.where(total > 0, 1), 0)
 
 
-def _of_largest(scores: Tensor) -> Tensor:
-    """Scores over their row's largest: products of small ones would leave float32's range."""
-    if scores.shape[-1] == 0:
+def _of_largest(scores: Tensor, like: Tensor | None = None) -> Tensor:
+    """Scores over the largest of a row: products of small ones would leave float32's range."""
+    like = scores if like is None else like
+    if like.shape[-1] == 0:
         return scores
-    largest = scores.amax(-1, keepdim=True)
+    largest = like.amax(-1, keepdim=True)
     return scores / largest.where(largest > 0, 1)

@@ -25,7 +25,7 @@ class Followed:
 
 
 def rollout(
-    layers: Sequence[Layer], positions: Tensor, joint: bool = False, *, carried: bool = True
+    layers: Sequence[Layer], positions: Tensor, together: Tensor | None = None, *, carried: bool = True
 ) -> Iterator[Followed]:
     """Attention followed down from target positions, so that only paths that end there count.
 
@@ -40,13 +40,13 @@ def rollout(
     Args:
         layers: those that carry tokens on, the first layer first.
         positions: (K,), the target positions.
-        joint: start from all of them at once, with equal parts of one.
+        together: (K,), start from all of them at once, with so large parts of one.
         carried: whether to say what is carried too, which costs more than where it goes.
 
     Yields:
-        What each layer hands on, from the last to the first; 1 for K if ``joint``.
+        What each layer hands on, from the last to the first; of one row where they are ``together``.
     """
-    rho = beginning(positions, layers[-1].length, joint)
+    rho = beginning(positions, layers[-1].length, together)
     for layer in reversed(layers):
         if isinstance(layer, AttentionLayer):
             sent, weight = _through_attention(layer, rho, carried)
@@ -102,13 +102,16 @@ def _through(layer: MixingLayer, rho: Tensor) -> tuple[Tensor, Tensor]:
     return torch.stack(sent).mean(0), torch.stack(carried).sum(0)
 
 
-def beginning(positions: Tensor, length: int, joint: bool) -> Tensor:
-    """The rho that a rollout from positions (K,) starts with, (K, T); if ``joint``, equal parts of one, (1, T)."""
+def beginning(positions: Tensor, length: int, together: Tensor | None) -> Tensor:
+    """The rho that a rollout from positions (K,) starts with, (K, T); or (1, T), parts of one by weights (K,)."""
     rho = torch.nn.functional.one_hot(positions, length).float()
-    return rho.mean(0, keepdim=True) if joint else rho
+    if together is None:
+        return rho
+    weights = together.to(rho)
+    return (weights / weights.sum())[None] @ rho
 
 
-def semantic_flow(layers: Sequence[Layer], positions: Tensor, joint: bool = False) -> Tensor:
+def semantic_flow(layers: Sequence[Layer], positions: Tensor, together: Tensor | None = None) -> Tensor:
     """M[i] = (1/Z) sum_{l,h} Phi_lh(i -> target) norm1(V_i^lh W_O^lh) (Pramanik et al. 2026, arXiv 2604.13258).
 
     Layers without attention, and gates between A V and W_O, are followed as `rollout` says.
@@ -116,16 +119,16 @@ def semantic_flow(layers: Sequence[Layer], positions: Tensor, joint: bool = Fals
     Args:
         layers: those that carry tokens on, the first layer first.
         positions: (K,), the target positions.
-        joint: one row for all of them together.
+        together: (K,), their weights in one row for all of them; None for a row each.
 
     Returns:
-        (K, T), or (1, T) if ``joint``; float32 or better: non-negative, each row sums to 1 and is 0 after its target
-        position.
+        (K, T), or (1, T) of all ``together``; float32 or better: non-negative, each row sums to 1 and is 0 after its
+        target position.
 
     Raises:
         ValueError: if no layer carries anything to a target position, or something that is not finite.
     """
-    steps = rollout(layers, positions, joint)
+    steps = rollout(layers, positions, together)
     flow = torch.stack([step.carried for step in steps if step.carried is not None]).sum(0)
     total = flow.sum(-1, keepdim=True)
     if not torch.isfinite(total).all():

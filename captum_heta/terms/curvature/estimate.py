@@ -40,6 +40,7 @@ class Estimate:
     """The scores of some outputs together.
 
     Attributes:
+        weights: (K,), of each output where they are all the K; None for 1.
         products: how many products or gradients there were so far.
         omitted: the largest share of a matrix that was left out so far.
     """
@@ -50,9 +51,15 @@ class Estimate:
     contrast: Sequence[int] | None
     options: CurvatureOptions
     batch: Batch
+    weights: Tensor | None = None
     products: int = 0
     omitted: float = 0.0
     _factors: dict[tuple[int, ...], Factors] = field(default_factory=dict)
+
+    @property
+    def stop(self) -> int:
+        """After the last position that any of its outputs reads."""
+        return int(self.trace.output_positions[self.outputs[-1]]) + 1
 
     def mode(self, features: Features) -> str:
         """The mode that is run."""
@@ -196,11 +203,11 @@ class Estimate:
         found = cut.only()
         if found is not None:
             state, logits, weight = found
-            return state, OutputFisher(log_probs, logits, weight, most, generator, batch)
+            return state, OutputFisher(log_probs, logits, weight, most, generator, batch, self.weights)
         if cut.states:  # several calls, all of them cut
             log_probs = last(top)
         logits = log_probs.detach().requires_grad_()
-        return log_probs, OutputFisher(logits.log_softmax(-1), logits, None, most, generator, batch)
+        return log_probs, OutputFisher(logits.log_softmax(-1), logits, None, most, generator, batch, self.weights)
 
     def _choices(self, function: Varying, groups: Sequence[Sequence[int]], generator: torch.Generator) -> Factors:
         # Between two tokens the model chooses with P(a | a or b) = sigmoid(u), u = log P(a) - log P(b). The Fisher
@@ -223,7 +230,7 @@ class Estimate:
             assert self.contrast is not None
             target, other = self.targets[self.outputs[row]], self.contrast[self.outputs[row]]
             u = (log_probs[row, target] - log_probs[row, other]).detach()
-            weight = (u.sigmoid() * (-u).sigmoid()).sqrt()
+            weight = (self._weight(row) * u.sigmoid() * (-u).sigmoid()).sqrt()
             root[row, target] += weight
             root[row, other] -= weight
         return found
@@ -241,7 +248,7 @@ class Estimate:
 
     def _gauss_newton(self, function: Varying, x: Tensor) -> tuple[Operator, Batch]:
         chain, last, batch = self._chain(function, x)
-        return chain.sandwiched(gauss_newton(last(chain.top), chain.top)), batch
+        return chain.sandwiched(gauss_newton(last(chain.top), chain.top, self.weights)), batch
 
     def _chain(self, function: Varying, x: Tensor) -> tuple[Chain, Stage, Batch]:
         """The function of x as stages and a last one, whose graph is kept; and how many products at once."""
@@ -270,11 +277,16 @@ class Estimate:
         return Varying(self.trace, positions, self.outputs, self.options.last_n_layers)
 
     def _log_prob(self, log_probs: Tensor) -> Tensor:
-        rows = list(zip(log_probs, self.outputs, strict=True))
-        total = sum((row[self.targets[k]] for row, k in rows), log_probs.new_zeros(()))
-        if self.contrast is None:
-            return total
-        return total - sum((row[self.contrast[k]] for row, k in rows), log_probs.new_zeros(()))
+        total = log_probs.new_zeros(())
+        for row, k in enumerate(self.outputs):
+            found = log_probs[row, self.targets[k]]
+            if self.contrast is not None:
+                found = found - log_probs[row, self.contrast[k]]
+            total = total + self._weight(row) * found
+        return total
+
+    def _weight(self, row: int) -> float:
+        return 1.0 if self.weights is None else self.weights[row].item()
 
     def _cost_of_exact(self, features: Features) -> int:
         # each over the positions from the first token of its batch on
@@ -287,7 +299,7 @@ class Estimate:
 
     def _suffix(self, features: Features, names: list[int]) -> int:
         first = self.trace.first_run(features.groups[names[0]][0])
-        return int(self.trace.output_positions[self.outputs[-1]]) + 1 - first
+        return self.stop - first
 
 
 def _within(norms: Tensor, tolerance: float) -> bool:

@@ -25,14 +25,16 @@ def hessian(value: Tensor, x: Tensor) -> Operator:
     )[0]
 
 
-def gauss_newton(log_probs: Tensor, x: Tensor) -> Operator:
+def gauss_newton(log_probs: Tensor, x: Tensor, weights: Tensor | None = None) -> Operator:
     """J^T diag(p) J, J the Jacobian of ``log_probs`` (...) with respect to ``x`` (m, d), p their probabilities.
 
     In terms of the logits' Jacobian this is J^T (diag(p) - p p^T) J: for a softmax the Gauss-Newton matrix of the
     log-loss and the Fisher matrix are one (Martens 2020, arXiv 1412.1193). J v comes from differentiating J^T u,
-    which is linear in u.
+    which is linear in u. The rows of several predictions (K, V) may have weights (K,), by which their matrices count.
     """
     p = log_probs.detach().exp()
+    if weights is not None:
+        p = p * weights.to(p)[:, None]
     u = torch.zeros_like(log_probs, requires_grad=True)
     (backward,) = torch.autograd.grad(log_probs, x, u, create_graph=True, materialize_grads=True)
     transposed = jacobian_transposed(log_probs, x)

@@ -51,6 +51,7 @@ class OutputFisher:
         rank: how many vectors are wanted at most.
         generator: of the first directions and of the signs.
         batch: products at a time.
+        weights: (K,), by which the matrix of each prediction counts; None for 1.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class OutputFisher:
         rank: int,
         generator: torch.Generator,
         batch: Batch,
+        weights: Tensor | None = None,
     ) -> None:
         self.outputs = len(log_probs)
         self.weight, self.logits = weight, logits.shape
@@ -70,9 +72,11 @@ class OutputFisher:
         self.batch, self.generator = batch, generator
         self.precise = torch.promote_types(logits.dtype, torch.float32)
         self.rank = rank
-        self._operator = gauss_newton(log_probs, logits)
+        self._operator = gauss_newton(log_probs, logits, weights)
         self._transposed = jacobian_transposed(log_probs, logits)
         self._roots = log_probs.detach().div(2).exp()
+        if weights is not None:
+            self._roots = self._roots * weights.to(self._roots).sqrt()[:, None]
 
     def chosen(self, coverage: float, remainder: int | None) -> Chosen:
         """At most ``rank`` vectors.

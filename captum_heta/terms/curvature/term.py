@@ -39,7 +39,7 @@ def curvature(
     options: CurvatureOptions,
     batch: Batch,
     progress: Callable[[int], object] = lambda done: None,
-    joint: bool = False,
+    together: Tensor | None = None,
     contrast: Sequence[int] | None = None,
 ) -> Sensitivity:
     """S[i] = E_r norm1(P_i H P_i r), H the Hessian of log P(target) (Pramanik et al. 2026, arXiv 2604.13258).
@@ -51,13 +51,13 @@ def curvature(
         options: as in `Curvature`.
         batch: as in `Curvature`.
         progress: called with the number of features done.
-        joint: as in `Curvature`.
+        together: as in `Curvature`.
         contrast: as in `Curvature`.
 
     Raises:
         RuntimeError: if a second derivative is not finite.
     """
-    return Curvature(trace, targets, options, batch, joint, contrast).of(features, progress)
+    return Curvature(trace, targets, options, batch, together, contrast).of(features, progress)
 
 
 class Curvature:
@@ -71,7 +71,8 @@ class Curvature:
         targets: the K output token ids.
         options: the estimator and its draws.
         batch: products in one backward pass.
-        joint: the Hessian of the sum of all outputs' log-probabilities, in one estimate.
+        together: (K,), non-negative weights: the Hessian of the sum of all outputs' log-probabilities with these, in
+            one estimate; None for one of each.
         contrast: K token ids that the targets are compared with: the Hessian of log P(target) - log P(contrast).
     """
 
@@ -81,12 +82,12 @@ class Curvature:
         targets: Sequence[int],
         options: CurvatureOptions,
         batch: Batch,
-        joint: bool = False,
+        together: Tensor | None = None,
         contrast: Sequence[int] | None = None,
     ) -> None:
-        self.trace = trace
-        together = [range(len(targets))] if joint else [range(k, k + 1) for k in range(len(targets))]
-        self._estimates = [Estimate(trace, some, targets, contrast, options, batch) for some in together]
+        self.trace, self.tolerance = trace, options.tolerance
+        rows = [range(k, k + 1) for k in range(len(targets))] if together is None else [range(len(targets))]
+        self._estimates = [Estimate(trace, some, targets, contrast, options, batch, together) for some in rows]
 
     def is_factored(self, features: Features) -> bool:
         """Whether S of each feature follows from the factors of all of them, without products of its own."""
@@ -96,8 +97,21 @@ class Curvature:
             for mode in [estimate.mode(features)]
         )
 
+    def is_apart(self, features: Features, more: Features) -> bool:
+        """Whether S of some features is the same beside the others of ``more``, which begins with them.
+
+        Not in "low_rank", whose factors are of all that varies, nor where a tolerance says when there are draws enough.
+        """
+        return all(
+            estimate.mode(features) == mode
+            and mode != "low_rank"
+            and (estimate.is_factored(mode) or self.tolerance is None)
+            for estimate in self._estimates
+            for mode in [estimate.mode(more.before(estimate.stop))]
+        )
+
     def of(self, features: Features, progress: Callable[[int], object] = lambda done: None) -> Sensitivity:
-        """S of some features.
+        """S of some features; 0 for one with tokens that an output does not see.
 
         Args:
             features: the blocks of P.
@@ -108,10 +122,12 @@ class Curvature:
         """
         shape = len(self._estimates), len(features)
         scores, errors = (self.trace.log_probs.new_zeros(shape) for _ in range(2))
-        modes = [estimate.mode(features) for estimate in self._estimates]
-        if features.by_first_token:
-            for row, (estimate, mode) in enumerate(zip(self._estimates, modes, strict=True)):
-                scores[row], errors[row] = _mean_of_windows(estimate.run(features, mode), scores[row], progress)
+        modes = []
+        for row, estimate in enumerate(self._estimates):
+            seen = features.before(estimate.stop)
+            modes.append(estimate.mode(seen))
+            if seen.by_first_token:
+                scores[row], errors[row] = _mean_of_windows(estimate.run(seen, modes[-1]), scores[row], progress)
         if not torch.isfinite(scores).all():
             dtype = self.trace.embeds.dtype
             advice = (
@@ -123,7 +139,7 @@ class Curvature:
         return Sensitivity(
             scores,
             errors,
-            modes[0],
+            modes[-1],
             sum(estimate.products for estimate in self._estimates),
             max(estimate.omitted for estimate in self._estimates),
         )

@@ -21,9 +21,9 @@ def probes(embeds, features=FEATURES):
     return drawn
 
 
-def estimate(trace, mode, targets, contrast, joint=False, features=FEATURES, **options):
+def estimate(trace, mode, targets, contrast, together=None, features=FEATURES, **options):
     chosen = CurvatureOptions(curvature=mode, n_samples=3, **options)
-    return curvature(trace, features, targets, chosen, Batch(16), joint=joint, contrast=contrast).scores
+    return curvature(trace, features, targets, chosen, Batch(16), together=together, contrast=contrast).scores
 
 
 @pytest.fixture(scope="module", params=NAMES)
@@ -78,8 +78,8 @@ def test_outputs_together_are_compared_together(case):
     lm, prompt = CausalLM(model), Features(FEATURES.groups[:3])
     with lm.lock, lm.restored(), lm.ready():
         trace = trace_of(lm, lm.embed(IDS), 2)
-        joint = estimate(trace, "exact", [3, 4], [7, 8], joint=True, features=prompt)[0]
-        choices = estimate(trace, "fisher", [3, 4], [7, 8], joint=True, features=prompt)[0]
+        joint = estimate(trace, "exact", [3, 4], [7, 8], together=torch.ones(2), features=prompt)[0]
+        choices = estimate(trace, "fisher", [3, 4], [7, 8], together=torch.ones(2), features=prompt)[0]
     # the first output is predicted before the last token
     hessians = torch.zeros(*trace.embeds.shape, *trace.embeds.shape, dtype=torch.float64)
     fishers = hessians.clone()

@@ -147,7 +147,7 @@ def test_outputs_together_are_the_sum_of_their_matrices():
     with lm.lock, lm.restored(), lm.ready():
         trace = trace_of(lm, lm.embed(torch.tensor([5, 6, 7, 8])), 2)
         options = CurvatureOptions(curvature="fisher", rank=1000, coverage=1.0, n_samples=5)
-        found = curvature(trace, features, [3, 4], options, Batch(16), joint=True).scores[0]
+        found = curvature(trace, features, [3, 4], options, Batch(16), together=torch.ones(2)).scores[0]
         embeds = trace.embeds
     matrix = torch.zeros(4, 32, 4, 32, dtype=torch.float64)
     for length in (3, 4):

@@ -192,45 +192,47 @@ def test_weights_with_nan_are_an_error():
             )
 
 
-class TestJoint:
-    def joint(self, trace, mode, **options):
+@pytest.mark.parametrize("weights", [(1.0, 1.0), (0.3, 2.0), (0.0, 1.0)])
+class TestTogether:
+    def joint(self, trace, mode, weights, **options):
         options = CurvatureOptions(curvature=mode, **{"n_samples": 4, **options})
-        return curvature(trace, FEATURES, TARGETS, options, Batch(64), joint=True).scores
+        return curvature(trace, FEATURES, TARGETS, options, Batch(64), torch.tensor(weights)).scores
 
-    def test_exact_is_of_the_sum_of_log_probabilities(self, model, trace):
+    def test_exact_is_of_the_sum_of_log_probabilities(self, model, trace, weights):
         def joint_log_prob(x):
             logits = reference.all_logits(model, x)[-2:].log_softmax(-1)
-            return logits[0, TARGETS[0]] + logits[1, TARGETS[1]]
+            return weights[0] * logits[0, TARGETS[0]] + weights[1] * logits[1, TARGETS[1]]
 
         hessian = torch.autograd.functional.hessian(joint_log_prob, trace.embeds)
         probes = torch.zeros(4, *trace.embeds.shape, dtype=torch.float64)
         probes[:, :6] = drawn(trace, seed=0)
         expected = reference.dense_curvature(hessian, FEATURES.groups, probes)
-        torch.testing.assert_close(self.joint(trace, "exact")[0], expected, rtol=1e-5, atol=1e-8)
+        torch.testing.assert_close(self.joint(trace, "exact", weights)[0], expected, rtol=1e-5, atol=1e-8)
         torch.testing.assert_close(
-            self.joint(trace, "low_rank", rank=10_000, tolerance=0)[0], expected, rtol=1e-5, atol=1e-8
+            self.joint(trace, "low_rank", weights, rank=10_000, tolerance=0)[0], expected, rtol=1e-5, atol=1e-8
         )
 
-    def test_gauss_newton_is_the_sum_of_the_outputs_matrices(self, model, trace):
+    def test_gauss_newton_is_the_sum_of_the_outputs_matrices(self, model, trace, weights):
         wide = torch.zeros(7, 32, 7, 32, dtype=torch.float64)
-        for length in (6, 7):
-            wide[:length, :, :length] += reference.dense_fisher(model, trace.embeds[:length])
+        for length, weight in zip((6, 7), weights, strict=True):
+            wide[:length, :, :length] += weight * reference.dense_fisher(model, trace.embeds[:length])
         probes = torch.zeros(4, *trace.embeds.shape, dtype=torch.float64)
         probes[:, :6] = drawn(trace, seed=0)
         expected = reference.dense_curvature(wide, FEATURES.groups, probes)
-        torch.testing.assert_close(self.joint(trace, "gauss_newton")[0], expected, rtol=1e-5, atol=1e-8)
-        whole = self.joint(trace, "fisher", rank=1000, coverage=1.0)[0]
+        torch.testing.assert_close(self.joint(trace, "gauss_newton", weights)[0], expected, rtol=1e-5, atol=1e-8)
+        whole = self.joint(trace, "fisher", weights, rank=1000, coverage=1.0)[0]
         torch.testing.assert_close(whole, expected, rtol=1e-5, atol=1e-8)
-        sampled = self.joint(trace, "fisher", rank=20_000, remainder=20_000)[0]
+        sampled = self.joint(trace, "fisher", weights, rank=20_000, remainder=20_000)[0]
         assert ((sampled - expected) / expected).abs().max() < 0.05
 
-    @pytest.mark.parametrize("mode", ["exact", "low_rank", "gauss_newton", "fisher"])
-    def test_of_one_output_is_its_own(self, model, mode):
-        lm = CausalLM(model)
-        with lm.ready():
-            trace = trace_of(lm, lm.embed(torch.tensor([5, 6, 7, 8, 9, 10])), n_outputs=1)
-            options = CurvatureOptions(curvature=mode, n_samples=2)
-            alone, together = (
-                curvature(trace, FEATURES, [3], options, Batch(64), joint=joint).scores for joint in (False, True)
-            )
-        assert torch.equal(alone, together)
+
+@pytest.mark.parametrize("mode", ["exact", "low_rank", "gauss_newton", "fisher"])
+def test_together_one_output_is_its_own(model, mode):
+    lm = CausalLM(model)
+    with lm.ready():
+        trace = trace_of(lm, lm.embed(torch.tensor([5, 6, 7, 8, 9, 10])), n_outputs=1)
+        options = CurvatureOptions(curvature=mode, n_samples=2)
+        alone, together = (
+            curvature(trace, FEATURES, [3], options, Batch(64), weights).scores for weights in (None, torch.ones(1))
+        )
+    assert torch.equal(alone, together)
