@@ -5,6 +5,9 @@ from itertools import pairwise
 
 Span = tuple[int, int]
 
+# Which tokens of an output: some by number, or text that they spell; None for what a function says.
+Piece = slice | range | int | str | None
+
 _END = re.compile(r"[.!?][\"'\u201d\u2019)\]]*\s+|[\u3002\uff01\uff1f]\s*|\n\s*")
 
 # Full stops of initials (J. C.), of U.S. and of titles end no sentence; that of No. does unless a number follows.
@@ -52,3 +55,21 @@ def _inside(text: str, match: re.Match[str]) -> bool:
         initials = found["initials"] or "C."
         return len(initials) == 2 or initials.isupper()  # not p.m.
     return bool(_NUMBER.search(before)) and text[match.end()].isdigit()
+
+
+def numbers_of(name: str, piece: slice | range | int | None, count: int) -> list[int]:
+    """The numbers of some of ``count`` output tokens; None for all.
+
+    Raises:
+        ValueError: if there are none, or not so many.
+    """
+    chosen = list(range(count))
+    if isinstance(piece, slice):
+        chosen = chosen[piece]
+    elif isinstance(piece, int):
+        chosen = [piece if piece >= 0 else count + piece]
+    elif piece is not None:
+        chosen = list(piece)
+    if not chosen or min(chosen) < 0 or max(chosen) >= count:
+        raise ValueError(f"{name} must be some of the {count} output tokens, got {piece!r}.")
+    return chosen

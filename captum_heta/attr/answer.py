@@ -5,8 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-# Which tokens of an output: None for all.
-Piece = slice | range | int | str | None
+from captum_heta.spans import Piece, numbers_of
 
 WEIGHTS = ("surprise", "even")
 
@@ -47,15 +46,7 @@ def tokens_of(span: Piece, tokens: Sequence[str]) -> list[int]:
     Raises:
         ValueError: if it has none, or the output has no such.
     """
-    count = len(tokens)
-    if isinstance(span, str):
-        return _spelled(span, tokens)
-    if isinstance(span, int):
-        span = range(span, span + 1) if span >= 0 else range(count + span, count + span + 1)
-    chosen = list(range(count))[span] if isinstance(span, slice) else list(range(count) if span is None else span)
-    if not chosen or min(chosen) < 0 or max(chosen) >= count:
-        raise ValueError(f"span must be some of the {count} output tokens, got {span!r}.")
-    return chosen
+    return _spelled(span, tokens) if isinstance(span, str) else numbers_of("span", span, len(tokens))
 
 
 def _spelled(text: str, tokens: Sequence[str]) -> list[int]:

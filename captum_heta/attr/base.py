@@ -1,5 +1,6 @@
 """What every attribution method of this package is: its batches, checks, trials, progress and the model's lock."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -49,6 +50,7 @@ class TokenAttribution(Attribution, ABC, Generic[OptionsT]):
         explains_each_token: False for a method that explains the output as a whole; its scores are (1, F).
         reads_last_output: whether the model reads the last output too, or only what predicts it.
         gives_shares: whether what a feature gets depends on what else is one: scores have a sum of their own.
+        weighs_outputs: whether it explains a weighted sum of log-probabilities; see `attribute_together`.
         takes_position_ids: whether a prompt may have other positions than those from 0 on.
         takes_media: whether a prompt may have pictures or sound.
         sources: what `LLMTokenAttribution` takes for a feature of a text when a person says nothing: "token", or
@@ -66,6 +68,7 @@ class TokenAttribution(Attribution, ABC, Generic[OptionsT]):
     takes_media: ClassVar[bool] = False
     sources: str = "token"
     gives_shares: ClassVar[bool] = False
+    weighs_outputs: ClassVar[bool] = False
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -175,6 +178,72 @@ class TokenAttribution(Attribution, ABC, Generic[OptionsT]):
         found = checked_media(self._lm, media or {}, len(input_ids), "media")
         task = Task(
             input_ids, outputs, features, None, found, per_token, num_trials, parts, refine or 1.0, include_output
+        )
+        with self._session([self.steps(task, chosen)], show_progress) as advance:
+            return self._explained(task, chosen, advance)
+
+    def attribute_together(
+        self,
+        input_ids: Tensor,
+        outputs: Tensor,
+        weights: Tensor,
+        features: Features,
+        *,
+        parts: Tensor | None = None,
+        refine: float | None = None,
+        show_progress: bool = False,
+        **options: Any,
+    ) -> OutputAttributions:
+        """Attribute sum_t weights_t log P(output_t) to features of the prompt and of the outputs themselves.
+
+        A feature of the outputs says what its tokens do for those after them. It costs one explanation of one token,
+        however many outputs there are.
+
+        Args:
+            input_ids: (n,), the prompt.
+            outputs: (K,), the output token ids.
+            weights: (K,), non-negative and not all 0.
+            features: groups of tokens of prompt and outputs, the latter from position n on.
+            parts: as in `attribute_outputs`.
+            refine: as in `attribute_outputs`; with ``parts`` alone none is looked into: the features of a part have
+                its score in the proportions that are known without a pass for each.
+            show_progress: show Captum's progress bar.
+            **options: those of ``attribute``, but for ``contrast``.
+
+        Returns:
+            Scores (1, F).
+
+        Raises:
+            TypeError: for a method that does not do so, and as `attribute_outputs` does.
+            ValueError: for other weights, and as `attribute_outputs` does.
+        """
+        if not self.weighs_outputs:
+            raise TypeError(
+                f"{self.get_name()} does not explain a weighted sum of log-probabilities: HETA, TargetedHETA and "
+                "GradientNorm do. attribute(..., include_output=True) and through_output() are for all methods."
+            )
+        chosen = self._options(options)
+        if refine is not None:
+            check_part("refine", refine, "the score", one=True)
+        weights = torch.as_tensor(weights, device=outputs.device)
+        if weights.shape != outputs.shape or not bool((weights >= 0).all()) or not 0 < weights.sum().item() < math.inf:
+            raise ValueError(f"weights must be {len(outputs)} non-negative numbers, one above 0, got {weights!r:.200}.")
+        check_ids(self._lm, input_ids[None])
+        check_targets(self._lm, outputs)
+        check_length(self._lm, len(input_ids) + len(outputs) - 1)
+        first, stop = (int(place) for place in weights.nonzero()[[0, -1], 0])
+        before, explained = torch.cat([input_ids, outputs[:first]]), outputs[first : stop + 1]
+        last = len(before) + len(explained) - 1  # the last of them is read by none
+        groups = tuple(tuple(token for token in group if token < last) for group in features.groups)
+        task = Task(
+            before,
+            explained,
+            Features(groups),
+            per_token=False,
+            parts=parts,
+            refine=refine or 0.0,
+            earlier=True,
+            weights=weights[first : stop + 1],
         )
         with self._session([self.steps(task, chosen)], show_progress) as advance:
             return self._explained(task, chosen, advance)

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from captum_heta.attr.base import OutputAttributions, Task, TokenAttribution
 from captum_heta.attr.sequences import TaskSequence, Tested, contrast_of_row, sequences
+from captum_heta.attr.task import Scorer
 from captum_heta.features import Features
 from captum_heta.models import Batch, CausalLM
 from captum_heta.options import ContrastOptions, CurvatureOptions
@@ -45,6 +46,7 @@ class GradientNorm(TokenAttribution[GradientNormOptions]):
 
     takes_position_ids = True
     takes_media = True
+    weighs_outputs = True
     _lm: CausalLM
 
     def __init__(self, forward_func: Any) -> None:
@@ -69,6 +71,12 @@ class GradientNorm(TokenAttribution[GradientNormOptions]):
         scores, count = torch.cat(found), len(task.features)
         earlier = scores[:, count:] if task.earlier and task.per_token else None
         return OutputAttributions(scores[:, :count], torch.cat(log_probs), output_scores=earlier)
+
+    def _scorer(self, task: Task, options: GradientNormOptions) -> Scorer:
+        def of(features: Features) -> OutputAttributions:
+            return self._scores(replace(task, features=features), options)
+
+        return Scorer(of, lambda found, features, owners: of(features))  # which costs one gradient
 
     def _of(self, sequence: TaskSequence) -> tuple[Tensor, Tensor]:
         task, outputs = sequence.task, sequence.outputs

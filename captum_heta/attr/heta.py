@@ -51,6 +51,7 @@ class HETA(TokenAttribution[HETAOptions]):
     terms_type: ClassVar[type | None] = HETATerms
     takes_position_ids: ClassVar[bool] = True
     takes_media: ClassVar[bool] = True
+    weighs_outputs: ClassVar[bool] = True
     _lm: CausalLM
 
     def __init__(self, forward_func: Any) -> None:

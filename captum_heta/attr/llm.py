@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -10,13 +11,17 @@ from torch import Tensor
 
 from captum_heta.attr._captum import pretty_tokens
 from captum_heta.attr.base import TokenAttribution
+from captum_heta.attr.reasoning import ReasoningTrace
 from captum_heta.attr.result import LLMTokenAttributionResult
-from captum_heta.checks import check_part
+from captum_heta.attr.tracing import Tracing
+from captum_heta.checks import check_count, check_part
 from captum_heta.features import Features
 from captum_heta.inputs import LocatedInput
 from captum_heta.inputs.offsets import NO_OFFSETS
+from captum_heta.inputs.reasoning import reasoned
 from captum_heta.inputs.target import chosen_outputs, contrasted
 from captum_heta.provenance import now, of_model, versions
+from captum_heta.spans import Piece
 from captum_heta.tokenizers import Tokenizer
 
 
@@ -177,6 +182,50 @@ class LLMTokenAttribution(LLMAttribution):
                 seconds,
             ),
         )
+
+    def trace(
+        self,
+        inp: InterpretableInput,
+        output: str | Tensor | None = None,
+        *,
+        reasoning: Piece = None,
+        answer: Piece = None,
+        hops: int = 3,
+        refine: float | None = None,
+        gen_args: dict[str, Any] | None = None,
+        **options: Any,
+    ) -> ReasoningTrace:
+        """Follow an answer through the reasoning before it to the prompt.
+
+        First the answer's log-probability is attributed to the sentences of the prompt and of the reasoning; what the
+        reasoning has of it is then explained in the same way, and so on, until little is left in the reasoning
+        (FlashTrace, arXiv 2602.01914). Each hop costs one explanation of one token, whatever the lengths.
+
+        Args:
+            inp: as in `attribute`.
+            output: reasoning and answer, as text or token ids (K,); None lets the model generate them.
+            reasoning: which output tokens are thought: a slice, a range or a number, or text of which the first place
+                counts; None for what stands between <think> and </think>, or other marks of that kind.
+            answer: which output tokens are explained, of a text the last place; None for all behind the reasoning.
+            hops: how many explanations at most; none is made for less than 0.01 of the answer.
+            refine: tokens as features, coarse to fine: sentences are looked at first, and then the tokens of those that
+                hold this share of the score. None: sentences are the features.
+            gen_args: arguments of ``model.generate``; only without ``output``.
+            **options: the method's, but for ``contrast``; and ``show_progress``.
+
+        Raises:
+            ValueError: for an output without such parts, and as `attribute` does.
+            TypeError: for a method that explains no weighted sums; HETA, TargetedHETA and GradientNorm do.
+        """
+        check_count("hops", hops)
+        prompt = LocatedInput(inp, self.tokenizer)
+        outputs = chosen_outputs(output, gen_args, prompt, self.attr_method._lm).to(self.device)
+        found = reasoned(outputs.tolist(), self.tokenizer, reasoning, answer)
+        start = time.perf_counter()
+        traced = Tracing(self.attr_method, prompt, outputs, found, refine, options).run(hops)
+        given = options | {"hops": hops} | ({} if refine is None else {"refine": refine})
+        about = self._provenance(given, {"hops": len(traced.hops)}, time.perf_counter() - start)
+        return replace(traced, provenance=about)
 
     def _provenance(self, options: Mapping[str, Any], about: Mapping[str, Any], seconds: float) -> dict[str, Any]:
         """How the numbers of a call were made."""

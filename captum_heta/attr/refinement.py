@@ -20,17 +20,31 @@ def refined(scorer: Scorer, features: Features, parts: Tensor, share: float) -> 
         scorer: the method, for any features.
         features: the F of the prompt.
         parts: (F,) integers, the same for those of one part.
-        share: in (0, 1]; 1 looks into every part that has a score.
+        share: in [0, 1]; 1 looks into every part that has a score, 0 into none, nor at the end: features have parts of
+            their part's score then, in the proportions that the scorer knows without a pass for each.
     """
     index = parts.unique(return_inverse=True)[1]
     whole = features.merged(index)
     coarse = scorer.score(whole)
+    if share == 0:
+        return _divided(coarse, scorer.spread(coarse, features, index.to(coarse.scores.device)), index)
     chosen = _holding(coarse.scores, share) | _at_the_end(whole)
     owners = torch.where(chosen[index], len(chosen) + torch.arange(len(index)), index)
     mixed = owners.unique(return_inverse=True)[1]
     fine = scorer.score(features.merged(mixed)) if chosen.any() else coarse
     about = dict(fine.about) | {"refined": f"{int(chosen.sum())} of {len(chosen)} parts"}
     return scorer.spread(fine, features, mixed.to(fine.scores.device))._replace(about=about)
+
+
+def _divided(coarse: OutputAttributions, fine: OutputAttributions, index: Tensor) -> OutputAttributions:
+    """The scores of parts, divided among their features as those of ``fine`` are, or evenly where these have none."""
+    index = index.to(coarse.scores.device)
+    sizes = fine.scores.abs()
+    totals = torch.zeros_like(coarse.scores).index_add(-1, index, sizes)[..., index]
+    even = in_parts(torch.ones_like(coarse.scores), index)
+    return fine._replace(
+        scores=coarse.scores[..., index] * torch.where(totals > 0, sizes / totals.where(totals > 0, 1), even)
+    )
 
 
 def in_parts(values: Tensor, owners: Tensor) -> Tensor:

@@ -9,13 +9,13 @@ import torch
 from captum.attr import LLMAttributionResult
 from torch import Tensor
 
-from captum_heta.attr.answer import Piece, answered
+from captum_heta.attr.answer import answered
 from captum_heta.attr.recursion import parts_of, through
 from captum_heta.files import write_whole
 from captum_heta.inputs import LocatedInput
 from captum_heta.inputs.parts import summed
 from captum_heta.inputs.places import flat, spread, texts
-from captum_heta.spans import Span
+from captum_heta.spans import Piece, Span
 from captum_heta.visualization.signs import label
 
 if TYPE_CHECKING:
@@ -151,7 +151,7 @@ class LLMTokenAttributionResult(LLMAttributionResult):
         direct, earlier = parts_of(self.rows, self._earlier())
         return direct.float(), earlier.float()
 
-    def answer(self, span: "Piece" = None, weights: str = "surprise") -> Tensor:
+    def answer(self, span: Piece = None, weights: str = "surprise") -> Tensor:
         """What a part of the output takes from the prompt through all that comes before it, (F,), of sum 1 or less.
 
         Args:

@@ -46,7 +46,7 @@ class Task:
         per_token: whether each output is explained by itself, or all of them at once.
         num_trials: over how many fresh draws a method that draws is averaged.
         parts: (F,) integers, the parts of the prompt that features belong to, to be looked at first; or None.
-        refine: the share of the score that the parts hold whose features are looked at by themselves.
+        refine: the share of the score that the parts hold whose features are looked at by themselves; 0 for none.
         earlier: whether the outputs before an output are sources of it, as the prompt is. Where they are explained
             together, ``features`` may have tokens of theirs, which follow the prompt's.
         weights: (K,), of the outputs where they are explained together; None for 1.
