@@ -10,6 +10,7 @@ if TYPE_CHECKING:
         HETATerms,
         LLMTokenAttribution,
         LLMTokenAttributionResult,
+        ReasoningTrace,
         TargetedHETA,
         TargetedTerms,
     )
@@ -25,6 +26,7 @@ __all__ = [
     "LLMTokenAttribution",
     "LLMTokenAttributionResult",
     "MediaInput",
+    "ReasoningTrace",
     "TargetedHETA",
     "TargetedTerms",
     "TextInput",
@@ -39,7 +41,7 @@ __getattr__, __dir__ = lazy(
     __name__,
     {
         **dict.fromkeys(("HETA", "HETATerms", "TargetedHETA", "TargetedTerms"), "captum_heta.attr"),
-        **dict.fromkeys(("LLMTokenAttribution", "LLMTokenAttributionResult"), "captum_heta.attr"),
+        **dict.fromkeys(("LLMTokenAttribution", "LLMTokenAttributionResult", "ReasoningTrace"), "captum_heta.attr"),
         **dict.fromkeys(("Comparison", "compare"), "captum_heta.comparison"),
         **dict.fromkeys(("ChatInput", "DocumentsInput", "MediaInput", "TextInput"), "captum_heta.inputs"),
     },

@@ -11,6 +11,7 @@ from captum_heta.attr.normxlogit import NormXLogit
 from captum_heta.attr.peering import Peering
 from captum_heta.attr.progressive import TDD, ProgressiveInference
 from captum_heta.attr.reagent import ReAGent
+from captum_heta.attr.reasoning import ReasoningTrace
 from captum_heta.attr.replacers import MaskedLMReplacer
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "Peering",
     "ProgressiveInference",
     "ReAGent",
+    "ReasoningTrace",
     "TargetTerms",
     "TargetedHETA",
     "TargetedTerms",

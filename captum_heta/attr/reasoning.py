@@ -32,6 +32,7 @@ class ReasoningTrace:
         output: the text of the whole output.
         reasoning_places: the characters of each of the R features in the output.
         answer_place: those of the answer.
+        of_sentences: whether the features are sentences, and not tokens.
         hops: what each explanation found; the first is of the answer.
         provenance: how the numbers were made.
     """
@@ -42,6 +43,7 @@ class ReasoningTrace:
     output: str
     reasoning_places: list[Span]
     answer_place: Span
+    of_sentences: bool
     hops: list[Hop]
     provenance: Mapping[str, Any] = field(default_factory=dict)
 

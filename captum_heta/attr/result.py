@@ -219,16 +219,19 @@ class LLMTokenAttributionResult(LLMAttributionResult):
             columns["curvature error"] = self.curvature_errors.mean(0).tolist()
         return pandas.DataFrame(columns)
 
-    def to_html(self, shares: bool = False) -> str:
-        """One self-contained page: the shaded prompt for the output and for each of its tokens; no script, no network.
+    def to_html(self, shares: bool = False, through: bool = False) -> str:
+        """One self-contained page: the shaded prompt for the output, and for each of its tokens when it is opened.
+
+        No script, no network.
 
         Args:
             shares: colour the whole output by the mean of `shares`, and not by the sum of the scores.
+            through: colour by what comes `through_output`, the whole by `answer`.
         """
         from captum_heta.attr.result_view import view_of
         from captum_heta.visualization.html import page
 
-        return page(view_of(self, shares))
+        return page(view_of(self, shares, through=through))
 
     def _repr_html_(self) -> str | None:
         if not self.has_prompt:
@@ -264,13 +267,19 @@ class LLMTokenAttributionResult(LLMAttributionResult):
 
         return plot_heat_map(self, shares=shares, **kwargs)
 
-    def titled_rows(self, shares: bool = False) -> list[tuple[str, list[float]]]:
-        """What is shown under each other: the whole output, and each of its tokens where there are several."""
-        several = self.token_attr is not None and len(self.token_attr) > 1
-        whole = self.shares.mean(0) if shares else self.seq_attr
+    def titled_rows(self, shares: bool = False, through: bool = False) -> list[tuple[str, list[float]]]:
+        """What is shown under each other: the whole output, and each of its tokens where there are several.
+
+        Args:
+            shares: as in `to_html`.
+            through: as in `to_html`.
+        """
+        each = self.through_output() if through else self.token_attr
+        several = each is not None and len(each) > 1
+        whole = self.answer() if through else self.shares.mean(0) if shares else self.seq_attr
         rows = [("whole output" if several else self.method or "score", whole.tolist())]
-        if several and self.token_attr is not None:
-            rows += list(zip(_distinct(self.output_labels), self.token_attr.tolist(), strict=True))
+        if several and each is not None:
+            rows += list(zip(_distinct(self.output_labels), each.tolist(), strict=True))
         return rows
 
     def save(self, file: str | Path) -> None:

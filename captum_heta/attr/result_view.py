@@ -27,16 +27,26 @@ HOW_REFINED = (
 )
 
 
-def view_of(result: LLMTokenAttributionResult, shares: bool = False, most: int | None = None) -> View:
+HOW_THROUGH = (
+    "What the outputs before a token have of it is followed to the prompt: the shades are of what comes from there, "
+    "directly or through them."
+)
+
+
+def view_of(
+    result: LLMTokenAttributionResult, shares: bool = False, most: int | None = None, through: bool = False
+) -> View:
     """A result to be shown.
 
     Args:
         result: what was found.
         shares: colour the whole output by the mean of its tokens' shares.
+        through: as in `LLMTokenAttributionResult.to_html`.
         most: cut the rows of output tokens, and a very long prompt, with a note; None for all.
     """
-    titled = result.titled_rows(shares)
+    titled = result.titled_rows(shares, through)
     notes = [HOW_TO_READ, *unlikely_note(result), *([HOW_REFINED] if is_refined(result) else [])]
+    notes += [HOW_THROUGH] if through else []
     if most is not None and len(titled) > most + 1:
         notes.append(f"The first {most} of {len(titled) - 1} output tokens; to_html() has all.")
         titled = titled[: most + 1]
@@ -51,7 +61,9 @@ def view_of(result: LLMTokenAttributionResult, shares: bool = False, most: int |
         spread = result.spread(scores)
         said = tips if i == 0 else [f"score {score:.4g}" for score in spread]
         row = text_row(text, [spans[j] for j in kept], [spread[j] for j in kept], [said[j] for j in kept])
-        rows.append(replace(row, title=title if len(titled) > 1 else ""))
+        rows.append(replace(row, title=title if len(titled) > 1 else "", folded=i > 0))
+        if i > 0:
+            rows[-1] = replace(rows[-1], summary=_in_short(result, i - 1, scores, through))
     scale = scale_text(pieces(result.prompt, result.spans, result.spread(titled[0][1])))
     tables = [] if result.groups is None else [_groups(result)]
     return View(
@@ -62,6 +74,19 @@ def view_of(result: LLMTokenAttributionResult, shares: bool = False, most: int |
         tables,
         in_words(result.provenance),
     )
+
+
+def _in_short(result: LLMTokenAttributionResult, number: int, scores: Sequence[float], through: bool) -> str:
+    """The features with the largest shares of an output token, and the outputs before it where they are known."""
+    names, values = list(result.pieces), list(scores)
+    if result.output_attr is not None and not through:
+        names += [f"output {name}" for name in result.output_tokens]
+        values += result.output_attr[number].tolist()
+    total = sum(abs(value) for value in values)
+    if total == 0:
+        return "nothing supports it"
+    largest = sorted(range(len(values)), key=lambda i: -abs(values[i]))[:3]
+    return ", ".join(f"{label(names[i])} {values[i] / total:.0%}" for i in largest if values[i])
 
 
 def why(target: str, likely: float | None, contrast: str | None = None) -> str:

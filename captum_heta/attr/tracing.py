@@ -66,6 +66,7 @@ class Tracing:
             output=self.reasoned.text,
             reasoning_places=thoughts,
             answer_place=self.reasoned.answer,
+            of_sentences=self.refine is None,
             hops=found,
         )
 

@@ -30,10 +30,26 @@ class TextRow:
     Attributes:
         pieces: its characters.
         title: of what it is the text, where there are several.
+        summary: what is said beside the title.
+        folded: whether only title and summary show until a reader opens it.
     """
 
     pieces: list[ShownPiece]
     title: str = ""
+    summary: str = ""
+    folded: bool = False
+
+
+class Bar(NamedTuple):
+    """A sentence and its share.
+
+    Attributes:
+        text: the sentence.
+        share: from 0 to 1.
+    """
+
+    text: str
+    share: float
 
 
 @dataclass(frozen=True)
@@ -45,12 +61,14 @@ class Section:
         note: what is said beside it.
         rows: its shaded texts.
         failure: what went wrong.
+        bars: sentences with their shares, in the order of the text.
     """
 
     title: str
     note: str = ""
     rows: list[TextRow] = field(default_factory=list)
     failure: str = ""
+    bars: list[Bar] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

@@ -75,8 +75,7 @@ def test_rows_are_those_of_the_prompt_with_the_outputs_before(model, method, opt
         else:
             torch.testing.assert_close(found.scores[k], expected[:5], rtol=2e-4, atol=1e-7)
         torch.testing.assert_close(found.output_scores[k, :k], scale * expected[5:], rtol=2e-4, atol=1e-7)
-        if k:
-            assert found.output_scores[k, :k].abs().max() > 0
+    assert found.output_scores.abs().max() > 0
 
 
 def test_balanced_terms_are_over_those_of_the_prompt(model):
@@ -93,7 +92,8 @@ def test_skipping_in_the_prompt_stays_as_it_is(demo):
     """What an output takes from others does not make the prompt's own scores less exact."""
     model, tokenizer = demo
     llm = LLMTokenAttribution(TargetedHETA(model), tokenizer)
-    inp = TextInput("Anna lives in Rome. Ben lives in Oslo.\nQuestion: Where does Ben live?\nAnswer:", tokenizer)
+    facts = "Anna lives in Rome. Ben lives in Oslo. Clara lives in Paris. David lives in Cairo. Emma lives in Lima. "
+    inp = TextInput(f"{facts}Question: Where does Ben live?\nAnswer:", tokenizer)
     options = {"target": " Oslo.", "skip": 0.3}
     plain, found = (llm.attribute(inp, include_output=include, **options) for include in (False, True))
     torch.testing.assert_close(found.token_attr, plain.token_attr)
@@ -142,14 +142,15 @@ class TestThrough:
         torch.testing.assert_close(through(*parts_of(1e300 * scores, 1e300 * earlier)), expected)
 
 
-class TestResult:
-    @pytest.fixture(scope="class")
-    def result(self, demo):
-        model, tokenizer = demo
-        inp = TextInput("Anna lives in Rome. Ben lives in Oslo.\nQuestion: Where does Ben live?\nAnswer:", tokenizer)
-        llm = LLMTokenAttribution(HETA(model), tokenizer)
-        return llm.attribute(inp, target=" Oslo.", curvature="fisher", include_output=True)
+@pytest.fixture(scope="module")
+def result(demo):
+    model, tokenizer = demo
+    inp = TextInput("Anna lives in Rome. Ben lives in Oslo.\nQuestion: Where does Ben live?\nAnswer:", tokenizer)
+    llm = LLMTokenAttribution(HETA(model), tokenizer)
+    return llm.attribute(inp, target=" Oslo.", curvature="fisher", include_output=True)
 
+
+class TestResult:
     def test_through_output(self, result):
         count = len(result.output_tokens)
         assert count > 1

@@ -31,8 +31,9 @@ class Varying:
 
     @property
     def start(self) -> int:
-        """The first position that is run: the first that varies, or 0 where the cache cannot be read."""
-        return self.trace.first_run(int(self.tokens[0]))
+        """The first position that is run: the first that varies or predicts, or 0 where the cache cannot be read."""
+        predicts = int(self.trace.output_positions[self.outputs[0]])
+        return self.trace.first_run(min(int(self.tokens[0]), predicts))
 
     @property
     def stop(self) -> int:
