@@ -39,6 +39,25 @@ def explain(
             "is fisher for targeted and auto for heta by itself."
         ),
     ] = None,
+    through_output: Annotated[
+        bool,
+        typer.Option(
+            "--through-output",
+            help="Of an answer of several tokens: follow what each takes from those before it, down to the prompt.",
+        ),
+    ] = False,
+    reasoning: Annotated[
+        bool,
+        typer.Option(
+            "--reasoning",
+            help="Of an answer that thinks first, between <think> and </think> or such marks: which sentences it comes "
+            "from, directly and through the reasoning.",
+        ),
+    ] = False,
+    thought: Annotated[
+        str | None,
+        typer.Option(help="The reasoning as text, for --reasoning where no marks stand around it."),
+    ] = None,
 ) -> None:
     """Shade a prompt's tokens by the scores of Targeted HETA and list the highest with their terms.
 
@@ -52,7 +71,14 @@ def explain(
         names = list(EXPLAINING) if method is None else [method]
         if method is None and curvature is None:
             curvature = TargetedOptions().curvature  # of both, so that the second costs no more than the first
-        explanations = _explained(asked.checked(), names, curvature)
+        asked = asked.checked()
+        if reasoning or thought is not None:
+            _check_reasoning(asked, through_output, thought)
+            from captum_heta.cli.reasoning import explain_reasoning
+
+            explain_reasoning(asked, names[0], curvature, thought)
+            return
+        explanations = _explained(asked, names, curvature, through_output)
         first = explanations[0].result
         assert first is not None  # or it would have raised
 
@@ -62,12 +88,12 @@ def explain(
         from captum_heta.visualization.html import page
 
         files = {
-            asked.html_file: lambda: page(view_of(first, explanations)),
+            asked.html_file: lambda: page(view_of(first, explanations, through_output)),
             asked.json_file: lambda: as_json(to_record(first)),
         }
         with written(files, asked.debug, asked.quiet) as is_shown:
             if is_shown:
-                show(first, explanations, terminal())
+                show(first, explanations, terminal(), through_output)
             elif not asked.quiet:
                 for note in [note for one in explanations for note in (*one.said, *one.refined)]:
                     print_note(note)
@@ -76,7 +102,20 @@ def explain(
         raise typer.Exit(INTERRUPTED)
 
 
-def _explained(asked: Question, names: Sequence[str], curvature: str | None) -> "list[Explanation]":
+def _check_reasoning(asked: Question, through_output: bool, thought: str | None) -> None:
+    if through_output:
+        raise ValueError("--through-output follows all outputs, --reasoning their sentences: leave one of them out.")
+    if asked.contrast is not None:
+        raise ValueError("--reasoning follows one answer: leave out --contrast.")
+    if thought == "":
+        raise ValueError("--thought is empty: give the reasoning as text, or leave it out for what is between marks.")
+    if asked.target is None and not asked.generates:
+        raise ValueError("--reasoning needs reasoning and an answer: pass --answer, --generate N or --target.")
+
+
+def _explained(
+    asked: Question, names: Sequence[str], curvature: str | None, through_output: bool
+) -> "list[Explanation]":
     """What each method found; a second one that fails, or is interrupted, takes nothing from the first."""
     from captum_heta.attr import LLMTokenAttribution
     from captum_heta.cli.explanation import Explanation
@@ -87,6 +126,7 @@ def _explained(asked: Question, names: Sequence[str], curvature: str | None) -> 
     _ = prompt.places  # what a tokenizer without places has to say of it, it says before
     options: dict[str, Any] = {} if curvature is None else {"curvature": curvature}
     options |= {} if others is None else {"contrast": others}
+    options |= {"include_output": True} if through_output else {}
     options["refine"] = asked.share(len(prompt.labels))
     options["show_progress"] = asked.model is not None and not asked.quiet and sys.stderr.isatty()
     found: list[Explanation] = []

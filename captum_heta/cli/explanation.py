@@ -59,13 +59,16 @@ class Explanation(NamedTuple):
         return [f"{said[:1].upper()}{said[1:]}{hint}." for said in one_result.refined_note(self.result)]
 
 
-def show(first: LLMTokenAttributionResult, explanations: Sequence[Explanation], console: Console) -> None:
+def show(
+    first: LLMTokenAttributionResult, explanations: Sequence[Explanation], console: Console, through: bool = False
+) -> None:
     """The question, and under it each method's shaded prompt; of the first also the highest scores and each output.
 
     Args:
         first: the result of the first.
         explanations: one a method.
         console: where.
+        through: as in `LLMTokenAttributionResult.to_html`.
     """
     question = one_result.why(first.target, one_result.probability(first), first.contrast)
     console.print(question, markup=False)
@@ -78,10 +81,11 @@ def show(first: LLMTokenAttributionResult, explanations: Sequence[Explanation], 
         if one.result is None:
             console.print(visible(str(one.failure)), markup=False, style="red")
         else:
-            scores = (one.result.seq_attr / len(one.result.output_tokens)).tolist()
+            whole = one.result.answer() if through else one.result.seq_attr / len(one.result.output_tokens)
+            scores = whole.tolist()
             console.print(scored_text(console, one.result.prompt, one.result.spans, scores))
             if one.result is first:
-                _show_highest(first, scores, console)
+                _show_highest(first, scores, console, through)
         for warning in one.said:
             console.print(f"\n{visible(warning)}", markup=False, style="yellow")
         if one.result is not None:
@@ -92,7 +96,7 @@ def _counted(count: int, one: str, several: str = "") -> str:
     return f"{count:,} {one if count == 1 else several or f'{one}s'}"
 
 
-def _show_highest(result: LLMTokenAttributionResult, scores: Sequence[float], console: Console) -> None:
+def _show_highest(result: LLMTokenAttributionResult, scores: Sequence[float], console: Console, through: bool) -> None:
     count = len(result.output_tokens)
     # a word a line, so that all columns have room in 80 characters
     terms = {name.replace("_", "\n"): values.mean(0).tolist() for name, values in result.terms._asdict().items()}
@@ -100,25 +104,28 @@ def _show_highest(result: LLMTokenAttributionResult, scores: Sequence[float], co
     columns = {"score": scores} | terms
     console.print(highest(result.prompt, result.spans, columns, marked=not has_colours(console)))
     if count > 1:
-        console.print("\nEach output token, and the tokens with the largest shares of its scores:")
-        console.print(outputs_table(result.output_labels, result.pieces, result.shares.tolist()))
+        rows = result.through_output() if through else result.shares
+        how = ", directly or through the outputs before it" if through else ""
+        console.print(f"\nEach output token, and the tokens with the largest shares of its scores{how}:")
+        console.print(outputs_table(result.output_labels, result.pieces, rows.tolist()))
 
 
-def view_of(first: LLMTokenAttributionResult, explanations: Sequence[Explanation]) -> View:
+def view_of(first: LLMTokenAttributionResult, explanations: Sequence[Explanation], through: bool = False) -> View:
     """The same for a page, with the numbers of each token in its tooltip.
 
     Args:
         first: the result of the first.
         explanations: one a method.
+        through: as in `LLMTokenAttributionResult.to_html`.
     """
-    whole = one_result.view_of(first)
+    whole = one_result.view_of(first, through=through)
     notes, sections, about = list(whole.notes), [], list(whole.about)
     for one in explanations:
         notes += [f"{one.title}: {warning}" for warning in one.said]
         if one.result is None:
             sections.append(Section(one.title, one.what, failure=str(one.failure)))
             continue
-        (section,) = one_result.view_of(one.result).sections
+        (section,) = one_result.view_of(one.result, through=through).sections
         sections.append(replace(section, title=one.title, note=f"{one.what}; {section.note}; {one.effort}"))
         if one.result is not first:
             about += _differing(one.title, one.result.provenance, first.provenance)

@@ -11,7 +11,7 @@ from captum_heta.cli.question import Question
 from captum_heta.demo import MODELS, chains, examples, load_model
 from captum_heta.inputs import LocatedInput, TextInput
 from captum_heta.inputs.target import contrasted, generated_answer, next_token, target_ids
-from captum_heta.models import LanguageModel
+from captum_heta.models import LanguageModel, greedy
 from captum_heta.prompts import check_length
 from captum_heta.tokenizers import Tokenizer
 
@@ -22,10 +22,10 @@ def answered(asked: Question) -> tuple[Any, LocatedInput, Tensor, Tensor | None]
     Raises:
         ValueError: if something of them does not fit together.
     """
-    prompt, target = example(asked.prompt, asked.target, asked.answer, asked.model)
+    prompt, target = example(asked.prompt, asked.target, asked.generates, asked.model)
     model, tokenizer = load(asked.model, asked.dtype, bos=asked.bos, place=asked.device)
     inp = located(beginning(tokenizer, asked.bos) + prompt, model, tokenizer)
-    outputs = outputs_of(inp, model, target, asked.answer)
+    outputs = outputs_of(inp, model, target, asked.generates, asked.generate)
     if asked.contrast is None:
         return model, inp, outputs, None
     return model, inp, *contrasted(asked.contrast, outputs, inp, LanguageModel(model))
@@ -125,8 +125,12 @@ def located(prompt: str, model: Any, tokenizer: Tokenizer) -> LocatedInput:
     return LocatedInput(TextInput(prompt, tokenizer), tokenizer)
 
 
-def outputs_of(prompt: LocatedInput, model: Any, target: str | None, answer: bool = False) -> Tensor:
+def outputs_of(
+    prompt: LocatedInput, model: Any, target: str | None, answer: bool = False, most: int | None = None
+) -> Tensor:
     """The token ids of the target; without one, of the model's likeliest next token, or of its ``answer``.
+
+    An answer has ``most`` tokens at most; None for the end of the model's positions.
 
     Raises:
         ValueError: for a target without tokens, or with more than the model can read behind the prompt.
@@ -134,4 +138,8 @@ def outputs_of(prompt: LocatedInput, model: Any, target: str | None, answer: boo
     lm = LanguageModel(model)
     if target is not None:
         return target_ids(target, prompt, lm)
-    return generated_answer(prompt, lm) if answer else next_token(prompt, lm)
+    if not answer:
+        return next_token(prompt, lm)
+    room = lm.room(len(prompt.ids))
+    most = most if most is None or room is None else min(most, max(1, room))
+    return generated_answer(prompt, lm, None if most is None else greedy(None) | {"max_new_tokens": most})

@@ -51,6 +51,12 @@ class Question(NamedTuple):
     answer: Annotated[
         bool, typer.Option("--answer", help="Explain the whole answer that the model generates, without its end token.")
     ] = False
+    generate: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N", min=1, help="Explain the answer that the model generates, as --answer, of at most N tokens."
+        ),
+    ] = None
     refine: Annotated[
         float | None,
         typer.Option(
@@ -97,9 +103,15 @@ class Question(NamedTuple):
             check_part("--refine", self.refine, "the score", one=True)
             if self.no_refine:
                 raise ValueError("--no-refine looks at every token: leave it out, or --refine.")
-        if self.target is not None and self.answer:
-            raise ValueError("--answer explains what the model generates: leave it out, or --target.")
+        for name, given in (("--answer", self.answer), ("--generate", self.generate is not None)):
+            if self.target is not None and given:
+                raise ValueError(f"{name} explains what the model generates: leave it out, or --target.")
         return self._replace(prompt=read_prompt(self.prompt, self.file))
+
+    @property
+    def generates(self) -> bool:
+        """Whether the model's own answer is explained."""
+        return self.answer or self.generate is not None
 
     def share(self, count: int) -> float | None:
         """The ``refine`` of a prompt of ``count`` tokens; None for each token."""

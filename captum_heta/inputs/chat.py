@@ -1,13 +1,15 @@
 """A chat as Captum's token input: the tokens of the messages are features, those of the chat template are not."""
 
 from collections.abc import Collection, Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 from torch import Tensor
 
+from captum_heta.inputs.markers import absent_characters
 from captum_heta.inputs.offsets import encoded, place_of
 from captum_heta.inputs.parts import summed
-from captum_heta.inputs.rendering import ChatRenderer, Message, checked_messages, content_spans
+from captum_heta.inputs.rendering import REASONING, ChatRenderer, Message, checked_messages, content_spans
 from captum_heta.inputs.text import TextInput, mask_of
 from captum_heta.spans import sentence_spans
 from captum_heta.tokenizers import Tokenizer
@@ -21,7 +23,8 @@ class ChatInput(TextInput):
 
     Args:
         messages: the chat in Hugging Face's format, mappings with "role" and "content", which is text. A message
-            without content, such as a tool call, has no features.
+            without content, such as a tool call, has no features. What an assistant thought ("reasoning_content",
+            "reasoning" or "thinking") has features of its own where the template writes it.
         tokenizer: a fast tokenizer that has a chat template.
         roles: the roles whose contents are features, such as ("user",); None for all.
         add_generation_prompt: end with the header of the assistant's answer, which a target then follows.
@@ -36,6 +39,7 @@ class ChatInput(TextInput):
         message_of: the number of the message of each feature.
         role_of: the role of the message of each feature.
         messages: the chat.
+        end_of_turn: the token that ends an assistant's turn in the template, with which a generated answer ends too.
         roles: the roles whose contents are features.
 
     Raises:
@@ -67,30 +71,48 @@ class ChatInput(TextInput):
         self.messages = checked_messages(messages)
         self.roles = _checked_roles(roles, self.messages)
         render = ChatRenderer(tokenizer, add_generation_prompt, template_args)
+        self._ended = ChatRenderer(tokenizer, False, template_args)
         text = render(self.messages)
-        owners, places = [], []
-        for number, message in enumerate(self.messages):
-            if message["role"] in self.roles:
-                found = content_spans(render, self.messages, number)
-                owners += [number] * len(found)
-                places += found
-        self._places = places
+        found = sorted(
+            (place, number, name in REASONING)
+            for number, message in enumerate(self.messages)
+            if message["role"] in self.roles
+            for name in ("content", *REASONING)
+            for place in content_spans(render, self.messages, number, name)
+        )
+        self._places = places = [place for place, _, _ in found]
         ids, spans = encoded(text, tokenizer)
         placed = [place_of(text, span, places) for span in spans]
-        self.message_of = [owners[found[0]] for found in placed if found]
+        self.message_of = [found[place[0]][1] for place in placed if place]
+        self._is_thought = [found[place[0]][2] for place in placed if place]
         self.role_of = [self.messages[number]["role"] for number in self.message_of]
         if not self.message_of:
             raise ValueError(
                 f"The messages of {', '.join(self.roles)} have no text: there is no token to attribute the output to."
             )
-        self._set(ids, [found is not None for found in placed], tokenizer, baselines, None)
+        self._set(ids, [place is not None for place in placed], tokenizer, baselines, None)
         # in the place of those that the token ids alone would have
-        self.__dict__ |= {"text": text, "token_spans": spans, "spans": [found[1] for found in placed if found]}
+        self.__dict__ |= {"text": text, "token_spans": spans, "spans": [place[1] for place in placed if place]}
+
+    @cached_property
+    def end_of_turn(self) -> list[int]:
+        """The special token that the template writes behind what an assistant says, where generation ends; or none."""
+        said = absent_characters(self.text)[0]
+        messages = [*self.messages, {"role": "assistant", "content": said}]
+        try:
+            after = self._ended(messages).rpartition(said)[2]
+        except ValueError:  # a template in which an assistant does not speak next
+            return []
+        following = self.tokenizer.encode(after, add_special_tokens=False)[:1]
+        return [token for token in following if token in self.tokenizer.all_special_ids]
 
     @property
     def groups(self) -> list[str]:
-        """The message of each feature, by its number and role, such as "1 user"."""
-        return [f"{number} {self.messages[number]['role']}" for number in self.message_of]
+        """The message of each feature, by its number and role, such as "1 user", or "1 assistant's reasoning"."""
+        return [
+            f"{number} {self.messages[number]['role']}" + ("'s reasoning" if thought else "")
+            for number, thought in zip(self.message_of, self._is_thought, strict=True)
+        ]
 
     def by_message(self, scores: Any) -> dict[int, float]:
         """The sum of the scores (F,) of each message, by its number; messages of the other roles are left out.

@@ -26,6 +26,9 @@ _OURS = (
 )
 
 
+# What templates call what an assistant thought before its content.
+REASONING = ("reasoning_content", "reasoning", "thinking")
+
 # What a template may fail with: errors of its language, and of Python's operators on what it is given.
 _TEMPLATE_ERRORS = (jinja2.TemplateError, TypeError, KeyError, AttributeError)
 
@@ -44,6 +47,12 @@ def checked_messages(messages: Sequence[Message]) -> list[dict[str, Any]]:
     for number, message in enumerate(messages):
         if not isinstance(message, Mapping) or not isinstance(message.get("role"), str):
             raise ValueError(f"Message {number} must be a mapping with a 'role' that is text, got {message!r}.")
+        for name in REASONING:
+            if not isinstance(message.get(name), str | None):
+                raise ValueError(
+                    f"The {name} of message {number} ({message['role']}) must be text or None, got "
+                    f"{type(message[name]).__name__}."
+                )
         if not isinstance(message.get("content"), str | None):
             raise ValueError(
                 f"The content of message {number} ({message['role']}) must be text or None, got "
@@ -111,8 +120,12 @@ class ChatRenderer:
         return True
 
 
-def content_spans(render: Callable[[Sequence[Message]], str], messages: Sequence[Message], number: int) -> list[Span]:
+def content_spans(
+    render: Callable[[Sequence[Message]], str], messages: Sequence[Message], number: int, name: str = "content"
+) -> list[Span]:
     """The characters [start, end) of one message's content in the rendered chat, perhaps several times.
+
+    Or of another entry of it by its ``name``, such as its reasoning, which a template may leave out.
 
     White space that the template takes from the content's ends is not in them. An empty content, or one of white space
     that the template leaves out, has none.
@@ -120,7 +133,7 @@ def content_spans(render: Callable[[Sequence[Message]], str], messages: Sequence
     Raises:
         ValueError: if the template leaves the content out or changes it, so that it cannot be found.
     """
-    text, content = render(messages), messages[number].get("content") or ""
+    text, content = render(messages), messages[number].get(name) or ""
     core = content.strip()
     if not content:
         return []
@@ -131,16 +144,16 @@ def content_spans(render: Callable[[Sequence[Message]], str], messages: Sequence
         forms.append(f"{before}{opening}{core}{closing}{after}")
 
     def write(marked: str) -> str:
-        return render([{**m, "content": marked} if i == number else m for i, m in enumerate(messages)])
+        return render([{**m, name: marked} if i == number else m for i, m in enumerate(messages)])
 
     found = marked_places(write, forms, text, opening, closing)
     if found:
         return found
-    if not core:
+    if not core or (name != "content" and core not in text):
         return []
     role = messages[number]["role"]
     raise ValueError(
-        f"The chat template does not show where the content {content!r} of message {number} ({role}) is: it leaves it "
+        f"The chat template does not show where the {name} {content!r} of message {number} ({role}) is: it leaves it "
         "out or changes it. Use roles to leave this role out of the features, pass the content as the template would "
         "write it, or take a template that inserts contents as they are."
     )

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from captum_heta.inputs.text import LocatedInput
-from captum_heta.models import LanguageModel, Media, generated, greedy, media_logits, without_end
+from captum_heta.models import LanguageModel, Media, end_tokens, generated, greedy, media_logits, without_end
 from captum_heta.prompts import check_length, checked_media
 
 
@@ -117,6 +117,9 @@ def generated_answer(prompt: LocatedInput, lm: LanguageModel, gen_args: Mapping[
         ValueError: if it ends at once.
     """
     given = greedy(lm.room(len(prompt.ids))) if gen_args is None else gen_args
+    ends = getattr(prompt.inp, "end_of_turn", [])  # of a chat; some models know the end of a text alone
+    if ends and "eos_token_id" not in given:
+        given = {**given, "eos_token_id": sorted({*ends, *end_tokens(lm.model)})}
     beside = {} if prompt.media is None else _media(lm, prompt).tensors
     outputs = generated(lm.model, torch.tensor([prompt.ids], device="cpu"), **given, **beside)
     answer = without_end(lm.model, outputs, given)

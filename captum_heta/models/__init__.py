@@ -2,7 +2,7 @@
 
 from captum_heta.models.calls import answered
 from captum_heta.models.causal_lm import CausalLM
-from captum_heta.models.generation import GREEDY, generated, greedy, without_end
+from captum_heta.models.generation import GREEDY, end_tokens, generated, greedy, without_end
 from captum_heta.models.language_model import LanguageModel
 from captum_heta.models.layers import AttentionLayer, Layer, MixingLayer
 from captum_heta.models.media import Media, Merged, media_logits, merged, placeholders, runs
@@ -28,6 +28,7 @@ __all__ = [
     "Stage",
     "Trace",
     "answered",
+    "end_tokens",
     "generated",
     "greedy",
     "media_logits",

@@ -36,6 +36,12 @@ def generated(model: Any, ids: Tensor, **arguments: Any) -> Tensor:
     return whole[0, ids.shape[1] :].cpu()
 
 
+def end_tokens(model: Any) -> list[int]:
+    """The ids of the tokens that end what a model generates."""
+    ends = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
+    return [] if ends is None else torch.as_tensor(ends, device="cpu").flatten().tolist()
+
+
 def without_end(model: Any, outputs: Tensor, arguments: Mapping[str, Any]) -> Tensor:
     """Generated tokens (K,) without those that end the text, and what fills up after them.
 
@@ -44,7 +50,7 @@ def without_end(model: Any, outputs: Tensor, arguments: Mapping[str, Any]) -> Te
         outputs: the tokens.
         arguments: of ``model.generate``, which may say what ends a text.
     """
-    ends = arguments.get("eos_token_id", getattr(getattr(model, "generation_config", None), "eos_token_id", None))
+    ends = arguments.get("eos_token_id", end_tokens(model))
     if ends is None:
         return outputs
     is_end = torch.isin(outputs, torch.as_tensor(ends, device=outputs.device).flatten())

@@ -93,7 +93,7 @@ def test_skipping_in_the_prompt_stays_as_it_is(demo):
     model, tokenizer = demo
     llm = LLMTokenAttribution(TargetedHETA(model), tokenizer)
     facts = "Anna lives in Rome. Ben lives in Oslo. Clara lives in Paris. David lives in Cairo. Emma lives in Lima. "
-    inp = TextInput(f"{facts}Question: Where does Ben live?\nAnswer:", tokenizer)
+    inp = TextInput(f"{facts * 3}Question: Where does Ben live?\nAnswer:", tokenizer)
     options = {"target": " Oslo.", "skip": 0.3}
     plain, found = (llm.attribute(inp, include_output=include, **options) for include in (False, True))
     torch.testing.assert_close(found.token_attr, plain.token_attr)

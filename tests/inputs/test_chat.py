@@ -16,6 +16,9 @@ from transformers import ByT5Tokenizer
 from captum_heta import HETA, ChatInput, LLMTokenAttribution, compare
 from captum_heta.attr import ContextCite
 from captum_heta.features import Features
+from captum_heta.inputs import LocatedInput
+from captum_heta.inputs.target import generated_answer
+from captum_heta.models import LanguageModel
 
 CHAT = [
     {"role": "system", "content": "You know where people live."},
@@ -357,3 +360,54 @@ class TestTemplatesThatFail:
         strict.chat_template = "{{ raise_exception('roles must alternate') }}"
         with pytest.raises(ValueError, match="The chat template fails on these messages: roles must alternate"):
             ChatInput([{"role": "user", "content": "Where is Rome?"}], strict)
+
+
+THINKING = (
+    "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\\n' }}{% if m.reasoning_content and loop.last %}"
+    "{{ '<think>\\n' + m.reasoning_content + '\\n</think>\\n' }}{% endif %}{{ m['content'] + '<|im_end|>\\n' }}"
+    "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
+)
+THOUGHT = [
+    {"role": "user", "content": "Where is Anna?"},
+    {"role": "assistant", "reasoning_content": "Anna is with Ben.", "content": "Oslo."},
+]
+
+
+class TestReasoning:
+    def test_what_an_assistant_thought_has_features_of_its_own(self, kit):
+        chat = ChatInput(THOUGHT, kit.bytes(THINKING, trim_offsets=False), add_generation_prompt=False)
+        assert "".join(chat.pieces) == "Where is Anna?Anna is with Ben.Oslo."
+        groups = list(dict.fromkeys(chat.groups))
+        assert groups == ["0 user", "1 assistant's reasoning", "1 assistant"]
+        assert set(chat.message_of) == {0, 1}
+        assert chat.by_message(torch.ones(len(chat.spans)))[1] == len("Anna is with Ben.Oslo.")
+
+    def test_a_template_may_leave_it_out(self, kit):
+        chat = ChatInput([*THOUGHT, {"role": "user", "content": "Why?"}], kit.bytes(THINKING, trim_offsets=False))
+        assert "".join(chat.pieces) == "Where is Anna?Oslo.Why?"
+
+    def test_must_be_text(self, kit):
+        with pytest.raises(ValueError, match="The reasoning_content of message 0 .* must be text or None, got int"):
+            ChatInput([{"role": "user", "content": "x", "reasoning_content": 3}], kit.bytes(THINKING, False))
+
+
+@pytest.mark.parametrize(
+    ("name", "token"), [("chatml", "<|im_end|>"), ("llama", "<|eot_id|>"), ("mistral", "</s>"), ("plain", None)]
+)
+def test_end_of_turn_is_the_templates(kit, name, token):
+    tokenizer = kit.bytes(kit.templates[name], trim_offsets=False)
+    chat = ChatInput(user("Where is Anna?"), tokenizer)
+    assert chat.end_of_turn == ([] if token is None else [tokenizer.convert_tokens_to_ids(token)])
+
+
+def test_generation_stops_at_the_end_of_the_turn(kit, demo):
+    """A model whose own configuration knows the end of a text alone would go on with the next turn."""
+    model, _ = demo
+    tokenizer = kit.embedded(kit.templates["plain"])
+    chat = ChatInput(user("Anna lives in Rome. Where does Anna live?"), tokenizer)
+    prompt = LocatedInput(chat, tokenizer)
+    free = generated_answer(prompt, LanguageModel(model), {"max_new_tokens": 6, "do_sample": False})
+    chat.__dict__["end_of_turn"] = [int(free[2])]
+    first = free.tolist().index(int(free[2]))
+    stopped = generated_answer(prompt, LanguageModel(model), {"max_new_tokens": 6, "do_sample": False})
+    assert stopped.tolist() == free[:first].tolist()
