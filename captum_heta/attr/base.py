@@ -191,6 +191,7 @@ class TokenAttribution(Attribution, ABC, Generic[OptionsT]):
         *,
         parts: Tensor | None = None,
         refine: float | None = None,
+        media: Mapping[str, Any] | None = None,
         show_progress: bool = False,
         **options: Any,
     ) -> OutputAttributions:
@@ -207,6 +208,7 @@ class TokenAttribution(Attribution, ABC, Generic[OptionsT]):
             parts: as in `attribute_outputs`.
             refine: as in `attribute_outputs`; with ``parts`` alone none is looked into: the features of a part have
                 its score in the proportions that are known without a pass for each.
+            media: as in `attribute_outputs`.
             show_progress: show Captum's progress bar.
             **options: those of ``attribute``, but for ``contrast``.
 
@@ -239,6 +241,7 @@ class TokenAttribution(Attribution, ABC, Generic[OptionsT]):
             before,
             explained,
             Features(groups),
+            media=checked_media(self._lm, media or {}, len(input_ids), "media"),
             per_token=False,
             parts=parts,
             refine=refine or 0.0,
@@ -319,6 +322,7 @@ class TokenAttribution(Attribution, ABC, Generic[OptionsT]):
                 torch.cat([task.input_ids, task.outputs[:k]]),
                 task.outputs[k : k + 1],
                 Features(task.features.groups + task.output_features.groups[:k]),
+                media=task.media,
                 num_trials=task.num_trials,
             )
             row = self._scores(one, self._options_of_output(options, k)).scores[0]

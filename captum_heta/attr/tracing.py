@@ -79,6 +79,7 @@ class Tracing:
             self.features,
             parts=torch.cat([self.parts, len(self.parts) + torch.tensor(owners)]),
             refine=self.refine,
+            media=self.prompt.media,
             **self.options,
         )
         scores = found.scores[0].double().clamp(min=0)
