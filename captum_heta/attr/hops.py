@@ -6,8 +6,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-# What is left in the reasoning is followed no further when it is less than this part of the answer.
-LEAST = 0.01
+# What is left in the reasoning is followed no further when it is less than this part of the answer. What comes through
+# a short step may have little, and still more than all that distracts.
+LEAST = 0.001
 
 
 class Hop(NamedTuple):

@@ -207,7 +207,7 @@ class LLMTokenAttribution(LLMAttribution):
             reasoning: which output tokens are thought: a slice, a range or a number, or text of which the first place
                 counts; None for what stands between <think> and </think>, or other marks of that kind.
             answer: which output tokens are explained, of a text the last place; None for all behind the reasoning.
-            hops: how many explanations at most; none is made for less than 0.01 of the answer.
+            hops: how many explanations at most; none is made for less than 0.001 of the answer.
             refine: tokens as features, coarse to fine: sentences are looked at first, and then the tokens of those that
                 hold this share of the score. None: sentences are the features.
             gen_args: arguments of ``model.generate``; only without ``output``.

@@ -47,6 +47,10 @@ class ReasoningTrace:
     hops: list[Hop]
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
+    def __repr__(self) -> str:
+        about = f"method={self.method!r}, hops={len(self.hops)}, left={self.left:.3g}"
+        return f"ReasoningTrace(answer={self.answer.strip()!r}, {about})"
+
     @property
     def prompt_attr(self) -> Tensor:
         """The share of each feature of the prompt in the answer, by all hops, (F,), float32; of sum 1 less `left`."""
@@ -65,7 +69,8 @@ class ReasoningTrace:
     @property
     def left(self) -> float:
         """What stayed in the reasoning after the last hop, or had no support, of 1."""
-        return max(0.0, 1 - torch.stack([hop.prompt for hop in self.hops]).sum().item())
+        # what rounding leaves is nothing
+        return max(0.0, round(1 - torch.stack([hop.prompt for hop in self.hops]).sum().item(), 9))
 
     @property
     def pieces(self) -> list[str]:

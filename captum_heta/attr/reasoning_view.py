@@ -3,7 +3,7 @@
 from captum_heta.attr.reasoning import ReasoningTrace
 from captum_heta.inputs.places import flat, spread
 from captum_heta.provenance import in_words
-from captum_heta.visualization.signs import label
+from captum_heta.visualization.signs import visible
 from captum_heta.visualization.view import Bar, NumberTable, Section, View, text_row
 
 HOW_TO_READ = (
@@ -16,7 +16,7 @@ def view_of(trace: ReasoningTrace) -> View:
     """The prompt shaded by its shares, the sentences of the reasoning with theirs, and the answer."""
     shares = trace.prompt_attr.tolist()
     tips = [
-        f"{share:.1%} of the answer, {direct:.1%} directly"
+        f"{in_percent(share)} of the answer, {in_percent(direct)} directly"
         for share, direct in zip(shares, trace.direct_attr.tolist(), strict=True)
     ]
     said = [tip for tip, places in zip(tips, trace.places, strict=True) for _ in places]
@@ -24,15 +24,18 @@ def view_of(trace: ReasoningTrace) -> View:
     thought = trace.reasoning_attr.sum().item()
     count = len(trace.hops)
     sections = [
-        Section("Prompt", f"{sum(shares):.0%} of the answer after {hops(count)}", [row]),
-        Section("Reasoning", f"{thought:.0%} of the answer, before it is followed", bars=bars(trace)),
-        Section("Answer", "", [text_row(trace.answer, [], [])]),
+        Section("Prompt", f"{in_percent(sum(shares))} of the answer after {hops(count)}", [row]),
+        Section("Reasoning", f"{in_percent(thought)} of the answer, before it is followed", bars=bars(trace)),
+        Section("Answer", "", [text_row(trace.answer.strip(), [], [])]),
     ]
     rest = [f"{trace.left:.0%} of the answer stayed in the reasoning."] if trace.left >= 0.005 else []
     highest = NumberTable(
         "Sentences of the prompt with the largest shares" if trace.of_sentences else "Tokens with the largest shares",
         ["share", "directly"],
-        [(label(trace.pieces[i]), [f"{shares[i]:.0%}", f"{trace.direct_attr[i]:.0%}"]) for i in largest(shares)],
+        [
+            (visible(trace.pieces[i].strip()), [in_percent(shares[i]), in_percent(trace.direct_attr[i].item())])
+            for i in largest(shares)
+        ],
     )
     title = f"Why {trace.answer.strip()!r}, through the reasoning before it?"
     return View(title, [HOW_TO_READ], sections, rest, [highest], in_words(trace.provenance))
@@ -51,6 +54,11 @@ def largest(shares: list[float], count: int = 5) -> list[int]:
     """The numbers of the largest shares above 0, the largest first."""
     order = sorted(range(len(shares)), key=lambda i: -shares[i])
     return [i for i in order[:count] if shares[i] > 0]
+
+
+def in_percent(share: float) -> str:
+    """A share as people read it, with a digit more where it is small."""
+    return f"{share:.0%}" if share >= 0.095 else f"{share:.1%}"
 
 
 def hops(count: int) -> str:

@@ -78,15 +78,15 @@ def view_of(
 
 def _in_short(result: LLMTokenAttributionResult, number: int, scores: Sequence[float], through: bool) -> str:
     """The features with the largest shares of an output token, and the outputs before it where they are known."""
-    names, values = list(result.pieces), list(scores)
+    names, values = [label(piece) for piece in result.pieces], list(scores)
     if result.output_attr is not None and not through:
-        names += [f"output {name}" for name in result.output_tokens]
+        names += [f"output {label(name)}" for name in result.output_tokens]
         values += result.output_attr[number].tolist()
     total = sum(abs(value) for value in values)
     if total == 0:
         return "nothing supports it"
     largest = sorted(range(len(values)), key=lambda i: -abs(values[i]))[:3]
-    return ", ".join(f"{label(names[i])} {values[i] / total:.0%}" for i in largest if values[i])
+    return ", ".join(f"{names[i]} {values[i] / total:.0%}" for i in largest if values[i])
 
 
 def why(target: str, likely: float | None, contrast: str | None = None) -> str:

@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from captum_heta.attr import LLMTokenAttribution, ReasoningTrace
-from captum_heta.attr.reasoning_view import bars, hops, view_of
+from captum_heta.attr.reasoning_view import bars, hops, in_percent, view_of
 from captum_heta.attr.saved_reasoning import to_record
 from captum_heta.cli.files import written
 from captum_heta.cli.loading import answered
@@ -51,21 +51,23 @@ def show(trace: ReasoningTrace, title: str, console: Console) -> None:
     """The prompt shaded by its shares, a table of the sentences of the reasoning, and the answer."""
     shares = trace.prompt_attr.tolist()
     console.print(f"Why {visible(trace.answer.strip())!r}, through the reasoning before it?", markup=False)
-    said = f"{sum(shares):.0%} of the answer after {hops(len(trace.hops))}"
+    said = f"{in_percent(sum(shares))} of the answer after {hops(len(trace.hops))}"
     console.print(Text.assemble("\n", ("Prompt", "bold"), (f"  {said}", "dim")))
     if not has_colours(console):
         console.print(Text(f"{visible(trace.prompt)}\n"))
     console.print(scored_text(console, trace.prompt, flat(trace.places), spread(shares, trace.places)))
     thought = trace.reasoning_attr.sum().item()
     console.print(
-        Text.assemble("\n", ("Reasoning", "bold"), (f"  {thought:.0%} of the answer, before it is followed", "dim"))
+        Text.assemble(
+            "\n", ("Reasoning", "bold"), (f"  {in_percent(thought)} of the answer, before it is followed", "dim")
+        )
     )
     table = Table(box=None, pad_edge=False, show_header=False)
     table.add_column(justify="right")
     table.add_column(width=_WIDTH)
     table.add_column()
     for bar in bars(trace):
-        table.add_row(f"{bar.share:.0%}", Text("█" * round(_WIDTH * bar.share), "green"), Text(visible(bar.text)))
+        table.add_row(in_percent(bar.share), Text("█" * round(_WIDTH * bar.share), "green"), Text(visible(bar.text)))
     console.print(table)
     console.print(Text.assemble("\n", ("Answer", "bold"), f"  {visible(trace.answer.strip())}"))
     if trace.left >= 0.005:

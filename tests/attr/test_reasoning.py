@@ -101,7 +101,7 @@ class TestFollowed:
         assert len(hops) <= 6  # as each leads to an earlier token
         expected = (answer.double() / 4) @ through(direct, earlier)
         found = sum(hop.prompt for hop in hops)
-        assert (expected - found).sum() < 0.01
+        assert (expected - found).sum() < 0.001
         assert ((expected - found) >= -1e-12).all()
         for before, hop in pairwise(hops):
             torch.testing.assert_close(hop.weights.sum(), before.reasoning.sum())
@@ -111,7 +111,7 @@ class TestFollowed:
 
         def explained(weights):
             calls.append(weights)
-            return torch.tensor([0.995]), torch.tensor([0.005])
+            return torch.tensor([0.9995]), torch.tensor([0.0005])
 
         assert len(followed(explained, torch.tensor([0.0, 1]), [0], 5)) == len(calls) == 1
 
@@ -174,6 +174,9 @@ class TestTrace:
         (tmp_path / "other.json").write_text(json.dumps(record))
         with pytest.raises(ValueError, match="is no trace saved by captum_heta"):
             ReasoningTrace.load(tmp_path / "other.json")
+
+    def test_says_what_it_is_of(self, trace):
+        assert repr(trace).startswith("ReasoningTrace(answer='Oslo', method='TargetedHETA', hops=3, left=0.")
 
     def test_table_and_page(self, trace):
         table = trace.to_dataframe()

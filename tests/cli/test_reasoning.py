@@ -6,6 +6,7 @@ import pytest
 from typer.testing import CliRunner
 
 from captum_heta import LLMTokenAttributionResult, ReasoningTrace
+from captum_heta.attr.reasoning_view import in_percent
 from captum_heta.cli import app
 
 PROMPT = "Anna lives in Rome. Ben lives in Oslo.\nQuestion: Where does Ben live?\nAnswer:"
@@ -35,7 +36,7 @@ def test_reasoning(tmp_path):
     found = run(*TARGET, "--thought", "Ben lives in Oslo.", *files)
     trace = ReasoningTrace.load(tmp_path / "it.json")
     assert trace.reasoning_pieces == ["Ben lives in Oslo."]
-    share = f"{trace.reasoning_attr[0].item():.0%}"
+    share = in_percent(trace.reasoning_attr[0].item())
     assert f"{share} of the answer, before it is followed" in found.output
     assert "Targeted HETA" in found.output
     assert (tmp_path / "it.html").read_text() == trace.to_html()
