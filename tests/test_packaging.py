@@ -39,7 +39,8 @@ def test_what_is_imported_is_declared():
     brought = {"safetensors", "starlette", "tokenizers", "uvicorn"}  # of transformers and gradio, which pin them
     peers = {"flashtrace", "inseq"}  # of other projects, which the speed benchmark times where they are installed
     others = set(imported()) - set(sys.stdlib_module_names) - brought - peers - {"captum_heta"}
-    assert {"scikit-learn" if name == "sklearn" else name for name in others} <= declared
+    called = {"sklearn": "scikit-learn", "PIL": "pillow"}
+    assert {called.get(name, name) for name in others} <= declared
 
 
 def test_what_a_program_needs_has_a_lowest_version():

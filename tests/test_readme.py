@@ -13,12 +13,22 @@ from captum_heta.cli import app
 from captum_heta.demo import load_model
 from captum_heta.methods import METHODS
 from captum_heta.testing.architectures import CONFIGS
+from captum_heta.testing.pictures import llava, photograph
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "tutorials" / "docs"
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PAGES = {file.name: file.read_text(encoding="utf-8") for file in sorted(DOCS.glob("*.md"))}
 TEXTS = {"README.md": README, "CONTRIBUTING.md": (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")} | PAGES
+
+
+def with_a_picture():
+    """What a page has of a reader who has a model with its processor."""
+    model, processor = llava(load_model()[1])
+    return {"model": model, "processor": processor, "photo": photograph(), "token_id": 40}
+
+
+PREPARED = {"models.md": with_a_picture}
 
 
 def python_of(text):
@@ -49,7 +59,7 @@ def test_python_of_the_readme_runs(folder):
 @pytest.mark.filterwarnings("ignore:.*non-interactive.*:UserWarning")
 @pytest.mark.parametrize("page", [name for name, text in PAGES.items() if python_of(text)])
 def test_python_of_a_page_runs(page, folder):
-    names = {}
+    names = PREPARED.get(page, dict)()
     for block in python_of(PAGES[page]):
         exec(block, names)
 

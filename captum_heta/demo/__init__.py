@@ -8,7 +8,7 @@ from importlib import resources
 from typing import Any
 
 from captum_heta.datasets import Example
-from captum_heta.demo.chains import Chain, chains
+from captum_heta.demo.two_steps import Chain, chains
 from captum_heta.demo.world import example
 from captum_heta.tokenizers import Tokenizer
 

@@ -4,7 +4,7 @@ import random
 from collections.abc import Callable
 from typing import NamedTuple
 
-from captum_heta.demo.chains import draw_links
+from captum_heta.demo.two_steps import draw_links
 from captum_heta.demo.world import RELATIONS, draw_facts
 
 QUESTIONS = 6  # about one passage

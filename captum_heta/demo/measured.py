@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from captum_heta.demo.chains import chain
+from captum_heta.demo.two_steps import chain
 from captum_heta.demo.world import example
 
 

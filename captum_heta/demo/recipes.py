@@ -7,9 +7,9 @@ import torch
 from transformers import GPTNeoXConfig, GPTNeoXForCausalLM, PreTrainedModel
 
 from captum_heta.demo import architecture
-from captum_heta.demo.chains import chain
 from captum_heta.demo.lessons import LONGEST_PASSAGE, MOST_CHAINS, Lesson, chain_text, training_text
 from captum_heta.demo.measured import Answers, Chains, held_out, held_out_chains
+from captum_heta.demo.two_steps import chain
 from captum_heta.demo.world import example
 
 

@@ -19,9 +19,9 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from captum_heta.demo import FOLDERS, MODELS, load_tokenizer
-from captum_heta.demo.chains import PLACES
 from captum_heta.demo.lessons import QUESTIONS, Asked, Lesson, training_text, written_out
 from captum_heta.demo.recipes import RECIPES, Recipe
+from captum_heta.demo.two_steps import PLACES
 from captum_heta.demo.world import NAMES, RELATIONS
 
 BATCH = 16

@@ -1,5 +1,6 @@
 """A photograph as small models read it, by numpy alone: what a processor would make of it."""
 
+import copy
 import inspect
 from collections.abc import Callable
 from typing import Any
@@ -7,6 +8,16 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from transformers import (
+    CLIPImageProcessor,
+    CLIPVisionConfig,
+    LlamaConfig,
+    LlavaConfig,
+    LlavaForConditionalGeneration,
+    LlavaProcessor,
+)
+
+from captum_heta.tokenizers import Tokenizer
 
 
 def photograph() -> Any:
@@ -16,6 +27,32 @@ def photograph() -> Any:
 
     path: Any = get_sample_data("grace_hopper.jpg", asfileobj=False)
     return Image.open(path).convert("RGB")
+
+
+def llava(tokenizer: Tokenizer) -> tuple[Any, Any]:
+    """A tiny LLaVA of random weights for a tokenizer, which gets a token for pictures, and its processor.
+
+    Raises:
+        ImportError: with a transformers whose processors need torchvision.
+    """
+    tokenizer = copy.deepcopy(tokenizer)
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<image>"]})
+    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 48}
+    config = LlavaConfig(
+        text_config=LlamaConfig(**sizes, num_key_value_heads=2, vocab_size=len(tokenizer)),
+        vision_config=CLIPVisionConfig(**sizes, image_size=8, patch_size=4),
+        image_token_index=len(tokenizer) - 1,
+    )
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        torch.manual_seed(0)
+        model = LlavaForConditionalGeneration(config).eval()
+        for parameter in model.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    pixels = CLIPImageProcessor(size={"shortest_edge": 8}, crop_size={"height": 8, "width": 8})
+    processor = LlavaProcessor(
+        pixels, tokenizer, patch_size=4, vision_feature_select_strategy="default", num_additional_image_tokens=1
+    )
+    return model, processor
 
 
 def picture(height: int, width: int) -> Tensor:

@@ -107,7 +107,7 @@ def test_json_has_the_first_and_a_page_both(tmp_path):
 def test_each_output_of_an_answer_is_in_both_sections(tmp_path):
     page = page_of(tmp_path, "--answer")
     assert page.count("<h3>whole output</h3>") == 2
-    assert len(re.findall(r"<h3>\S+ \([\d.]+%\)</h3>", page)) == 4
+    assert len(re.findall(r"<summary><b>\S+ \([\d.]+%\)</b>", page)) == 4
 
 
 def test_a_contrast_is_in_the_question_and_in_the_files(demo, tmp_path):

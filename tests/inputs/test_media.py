@@ -1,47 +1,24 @@
 """A prompt with a real picture, as the processor of a model makes it."""
 
-import copy
 import warnings
 
 import pytest
 import torch
 from captum.attr import FeatureAblation, LLMAttribution
-from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForConditionalGeneration
 
 from captum_heta import HETA, LLMTokenAttribution, LLMTokenAttributionResult, MediaInput, compare
 from captum_heta.attr import GradientNorm, ReAGent
-from captum_heta.testing.pictures import photograph
+from captum_heta.testing.pictures import llava, photograph
 
 PROMPT = "Anna lives in Rome. <image> Anna lives in"
 
 
-@pytest.fixture(scope="module")
-def llava(demo):
-    tokenizer = copy.deepcopy(demo[1])
-    tokenizer.add_special_tokens({"additional_special_tokens": ["<image>"]})
-    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 48}
-    config = LlavaConfig(
-        text_config=LlamaConfig(**sizes, num_key_value_heads=2, vocab_size=len(tokenizer)),
-        vision_config=CLIPVisionConfig(**sizes, image_size=8, patch_size=4),
-        image_token_index=len(tokenizer) - 1,
-    )
-    torch.manual_seed(0)
-    model = LlavaForConditionalGeneration(config).eval()
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(0.1 * torch.randn_like(parameter))
-    return model, processor_of(tokenizer)
-
-
-def processor_of(tokenizer):
-    transformers = pytest.importorskip("transformers")
+@pytest.fixture(scope="module", name="llava")
+def _llava(demo):
     try:
-        pixels = transformers.CLIPImageProcessor(size={"shortest_edge": 8}, crop_size={"height": 8, "width": 8})
+        return llava(demo[1])
     except ImportError as reason:  # of a transformers whose processors need torchvision
         pytest.skip(str(reason))
-    return transformers.LlavaProcessor(
-        pixels, tokenizer, patch_size=4, vision_feature_select_strategy="default", num_additional_image_tokens=1
-    )
 
 
 @pytest.fixture

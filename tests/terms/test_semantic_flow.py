@@ -57,7 +57,10 @@ def test_attention_without_values_is_an_error():
 def test_joint_flow_starts_from_all_targets_at_once():
     layers, positions = [layer() for _ in range(3)], torch.tensor([4, 2])
     together = [followed.sent for followed in rollout(layers, positions, torch.tensor([3.0, 1.0]))]
-    apart = [followed.sent.T @ torch.tensor([0.75, 0.25]) for followed in rollout(layers, positions)]
+    apart = [
+        followed.sent.T @ torch.tensor([0.75, 0.25], dtype=followed.sent.dtype)
+        for followed in rollout(layers, positions)
+    ]
     apart = [row[None] for row in apart]
     torch.testing.assert_close(together, apart)
     assert semantic_flow(layers, positions, torch.ones(2)).shape == (1, 5)

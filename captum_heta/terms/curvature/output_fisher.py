@@ -17,8 +17,9 @@ from captum_heta.terms.curvature.operators import gauss_newton, jacobian_transpo
 
 # Directions are found in so many steps, each with what the matrix makes of those of the step before.
 _STEPS = 3
-# Random combinations of score vectors that the trace is estimated with, beside the directions found.
-_SIGNS = 32
+# Random combinations of score vectors that the trace is estimated with, beside the directions found; of many outputs
+# together fewer for each.
+_SIGNS, _FEWEST_SIGNS = 32, 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,7 +120,9 @@ class OutputFisher:
 
         Where f is sqrt(eigenvalue) times an eigenvector, g is the eigenvector over sqrt(eigenvalue).
         """
-        size = -(-self.width // _STEPS) if self.width <= 2 * self.rank else -(-2 * self.rank // _STEPS)
+        # as many directions of all outputs together as of one
+        directions = min(self.width, max(_STEPS, -(-2 * self.rank // self.outputs)))
+        size = -(-directions // _STEPS)
         basis = self._first(size)
         images = self._times(basis)
         for _ in range(_STEPS - 1):
@@ -168,8 +171,8 @@ class OutputFisher:
 
     @cached_property
     def _drawn(self) -> Tensor:
-        """A^T e of random signs, (K, `_SIGNS` or more, d)."""
-        return self._signs(_SIGNS)
+        """A^T e of random signs, (K, S, d); what they say is summed over the outputs."""
+        return self._signs(max(_FEWEST_SIGNS, -(-_SIGNS // self.outputs)))
 
     def _signs(self, count: int) -> Tensor:
         # a byte each: with many outputs there are count * K * V of them

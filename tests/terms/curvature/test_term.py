@@ -196,7 +196,7 @@ def test_weights_with_nan_are_an_error():
 class TestTogether:
     def joint(self, trace, mode, weights, **options):
         options = CurvatureOptions(curvature=mode, **{"n_samples": 4, **options})
-        return curvature(trace, FEATURES, TARGETS, options, Batch(64), torch.tensor(weights)).scores
+        return curvature(trace, FEATURES, TARGETS, options, Batch(64), together=torch.tensor(weights)).scores
 
     def test_exact_is_of_the_sum_of_log_probabilities(self, model, trace, weights):
         def joint_log_prob(x):
@@ -233,6 +233,7 @@ def test_together_one_output_is_its_own(model, mode):
         trace = trace_of(lm, lm.embed(torch.tensor([5, 6, 7, 8, 9, 10])), n_outputs=1)
         options = CurvatureOptions(curvature=mode, n_samples=2)
         alone, together = (
-            curvature(trace, FEATURES, [3], options, Batch(64), weights).scores for weights in (None, torch.ones(1))
+            curvature(trace, FEATURES, [3], options, Batch(64), together=weights).scores
+            for weights in (None, torch.ones(1))
         )
     assert torch.equal(alone, together)

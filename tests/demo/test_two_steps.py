@@ -4,8 +4,8 @@ from itertools import pairwise
 import pytest
 
 from captum_heta.demo import chains
-from captum_heta.demo.chains import PLACES, draw_links
 from captum_heta.demo.lessons import MOST_CHAINS, chain_text, written_out
+from captum_heta.demo.two_steps import PLACES, draw_links
 from captum_heta.demo.world import NAMES, is_held_out
 
 
