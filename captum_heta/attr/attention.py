@@ -32,8 +32,8 @@ class _AttentionAttribution(TokenAttribution[Options]):
         scores, log_probs = [], []
         for some in self._lm.alike(n, len(task.outputs)):
             trace = TaskSequence(self._lm, task, some).unchecked()
-            found = self._attention(trace)
-            scores.append(torch.nn.functional.pad(found, (0, n + len(task.outputs) - found.shape[-1])))
+            rows = self._attention(trace)
+            scores.append(torch.nn.functional.pad(rows, (0, n + len(task.outputs) - rows.shape[-1])))
             log_probs.append(trace.log_probs)
         whole = torch.cat(scores)
         found = attributions(whole, task.features, torch.cat(log_probs), task.outputs)

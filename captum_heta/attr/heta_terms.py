@@ -87,7 +87,8 @@ def fused_with_outputs(terms: Terms, outputs: Terms, options: HETAOptions) -> tu
         total = prompt.sum(-1, keepdim=True)
         return alone, torch.where(total > 0, others * alone.sum(-1, keepdim=True) / total.where(total > 0, 1), others)
     if isinstance(options.beta, str):
-        return alone, balanced_sum(*outputs, like=terms[1:])
+        gate, curvature, information = outputs
+        return alone, balanced_sum(gate, curvature, information, (terms[1], terms[2]))
     return alone, fused(outputs, options)
 
 

@@ -22,7 +22,7 @@ from captum_heta.models import CausalLM
 from captum_heta.tokenizers import Tokenizer
 
 HOPS = 3
-TRACED = {"targeted": {}, "heta": {"curvature": "fisher"}, "gradient_norm": {}}
+TRACED: dict[str, dict[str, Any]] = {"targeted": {}, "heta": {"curvature": "fisher"}, "gradient_norm": {}}
 PEER = "flashtrace"
 METHOD_NAMES = (*TRACED, "ablation", PEER)
 

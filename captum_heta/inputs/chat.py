@@ -39,7 +39,6 @@ class ChatInput(TextInput):
         message_of: the number of the message of each feature.
         role_of: the role of the message of each feature.
         messages: the chat.
-        end_of_turn: the token that ends an assistant's turn in the template, with which a generated answer ends too.
         roles: the roles whose contents are features.
 
     Raises:

@@ -17,8 +17,6 @@ from transformers import (
     LlavaProcessor,
 )
 
-from captum_heta.tokenizers import Tokenizer
-
 
 def photograph() -> Any:
     """The photograph of Grace Hopper that comes with matplotlib, as an image of PIL."""
@@ -29,7 +27,7 @@ def photograph() -> Any:
     return Image.open(path).convert("RGB")
 
 
-def llava(tokenizer: Tokenizer) -> tuple[Any, Any]:
+def llava(tokenizer: Any) -> tuple[Any, Any]:
     """A tiny LLaVA of random weights for a tokenizer, which gets a token for pictures, and its processor.
 
     Raises:
@@ -37,7 +35,12 @@ def llava(tokenizer: Tokenizer) -> tuple[Any, Any]:
     """
     tokenizer = copy.deepcopy(tokenizer)
     tokenizer.add_special_tokens({"additional_special_tokens": ["<image>"]})
-    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 48}
+    sizes: dict[str, Any] = {
+        "hidden_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "intermediate_size": 48,
+    }
     config = LlavaConfig(
         text_config=LlamaConfig(**sizes, num_key_value_heads=2, vocab_size=len(tokenizer)),
         vision_config=CLIPVisionConfig(**sizes, image_size=8, patch_size=4),
