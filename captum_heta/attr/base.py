@@ -1,6 +1,5 @@
 """What every attribution method of this package is: its batches, checks, trials, progress and the model's lock."""
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -15,6 +14,7 @@ from captum_heta.attr._captum import NullProgress, progress
 from captum_heta.attr.refinement import in_parts, refined
 from captum_heta.attr.signature import add_attribute, check_names
 from captum_heta.attr.task import OutputAttributions, Scorer, Task
+from captum_heta.attr.weighted import weighted_task
 from captum_heta.checks import check_count, check_part
 from captum_heta.features import Features
 from captum_heta.models import Batch, LanguageModel, media_logits
@@ -227,27 +227,11 @@ class TokenAttribution(Attribution, ABC, Generic[OptionsT]):
         chosen = self._options(options)
         if refine is not None:
             check_part("refine", refine, "the score", one=True)
-        weights = torch.as_tensor(weights, device=outputs.device)
-        if weights.shape != outputs.shape or not bool((weights >= 0).all()) or not 0 < weights.sum().item() < math.inf:
-            raise ValueError(f"weights must be {len(outputs)} non-negative numbers, one above 0, got {weights!r:.200}.")
         check_ids(self._lm, input_ids[None])
         check_targets(self._lm, outputs)
         check_length(self._lm, len(input_ids) + len(outputs) - 1)
-        first, stop = (int(place) for place in weights.nonzero()[[0, -1], 0])
-        before, explained = torch.cat([input_ids, outputs[:first]]), outputs[first : stop + 1]
-        last = len(before) + len(explained) - 1  # the last of them is read by none
-        groups = tuple(tuple(token for token in group if token < last) for group in features.groups)
-        task = Task(
-            before,
-            explained,
-            Features(groups),
-            media=checked_media(self._lm, media or {}, len(input_ids), "media"),
-            per_token=False,
-            parts=parts,
-            refine=refine or 0.0,
-            earlier=True,
-            weights=weights[first : stop + 1],
-        )
+        found = checked_media(self._lm, media or {}, len(input_ids), "media")
+        task = weighted_task(input_ids, outputs, weights, features, found, parts, refine or 0.0)
         with self._session([self.steps(task, chosen)], show_progress) as advance:
             return self._explained(task, chosen, advance)
 
