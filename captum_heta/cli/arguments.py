@@ -1,8 +1,9 @@
 """Arguments that several commands have, and what is read of them; nothing here needs torch."""
 
+import json
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -53,6 +54,21 @@ def read_prompt(prompt: str | None, file: Path | None) -> str | None:
     if prompt == "":
         raise ValueError("The prompt is empty: there is nothing to attribute an output to.")
     return prompt
+
+
+def read_chat(file: Path) -> list[dict[str, Any]]:
+    """The messages of a chat in a JSON file.
+
+    Raises:
+        ValueError: for a file that is no JSON, or no list of messages.
+        OSError: if it cannot be read.
+    """
+    from captum_heta.inputs.rendering import checked_messages
+
+    try:
+        return checked_messages(json.loads(file.read_bytes().decode("utf-8")))
+    except ValueError as error:
+        raise ValueError(f"--chat {file} is no chat: {error}") from error
 
 
 def listed(option: str, text: str) -> list[str]:

@@ -6,10 +6,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from captum_heta.cli.arguments import DTYPES, check_model_options, embedded
+from captum_heta.cli.arguments import DTYPES, check_model_options, embedded, read_chat
 from captum_heta.cli.question import Question
 from captum_heta.demo import MODELS, chains, examples, load_model
-from captum_heta.inputs import LocatedInput, TextInput
+from captum_heta.inputs import ChatInput, LocatedInput, TextInput
 from captum_heta.inputs.target import contrasted, generated_answer, next_token, target_ids
 from captum_heta.models import LanguageModel, greedy
 from captum_heta.prompts import check_length
@@ -22,9 +22,14 @@ def answered(asked: Question) -> tuple[Any, LocatedInput, Tensor, Tensor | None]
     Raises:
         ValueError: if something of them does not fit together.
     """
-    prompt, target = example(asked.prompt, asked.target, asked.generates, asked.model)
     model, tokenizer = load(asked.model, asked.dtype, bos=asked.bos, place=asked.device)
-    inp = located(beginning(tokenizer, asked.bos) + prompt, model, tokenizer)
+    if asked.chat is None:
+        prompt, target = example(asked.prompt, asked.target, asked.generates, asked.model)
+        inp = located(beginning(tokenizer, asked.bos) + prompt, model, tokenizer)
+    else:
+        target = asked.target
+        inp = LocatedInput(ChatInput(read_chat(asked.chat), tokenizer), tokenizer)
+        check_length(LanguageModel(model), len(inp.ids))
     outputs = outputs_of(inp, model, target, asked.generates, asked.generate)
     if asked.contrast is None:
         return model, inp, outputs, None

@@ -16,6 +16,7 @@ from captum_heta.cli.arguments import (
     DtypeOption,
     ModelOption,
     check_model_options,
+    read_chat,
     read_prompt,
 )
 from captum_heta.cli.files import check_files
@@ -47,6 +48,15 @@ class Question(NamedTuple):
     model: ModelOption = None
     file: Annotated[
         Path | None, typer.Option("--file", help="Read the prompt from this file; its last newline is cut.")
+    ] = None
+    chat: Annotated[
+        Path | None,
+        typer.Option(
+            "--chat",
+            metavar="FILE",
+            help="Read a chat from this JSON file in the prompt's place, a list of messages with role and content, and "
+            "render it by the chat template of the model.",
+        ),
     ] = None
     answer: Annotated[
         bool, typer.Option("--answer", help="Explain the whole answer that the model generates, without its end token.")
@@ -106,6 +116,13 @@ class Question(NamedTuple):
         for name, given in (("--answer", self.answer), ("--generate", self.generate is not None)):
             if self.target is not None and given:
                 raise ValueError(f"{name} explains what the model generates: leave it out, or --target.")
+        if self.chat is not None:
+            if self.prompt is not None or self.file is not None:
+                raise ValueError("--chat has the prompt: leave out the text, or --file.")
+            if self.bos:
+                raise ValueError("--bos: the template of a chat writes its own beginning; leave it out.")
+            read_chat(self.chat)
+            return self
         return self._replace(prompt=read_prompt(self.prompt, self.file))
 
     @property
