@@ -74,6 +74,7 @@ def test_there_are_notebooks():
         "Inside_HETA",
         "Method_Comparison",
         "RAG_Sources",
+        "Reasoning",
     } == {file.stem for file in NOTEBOOKS}
 
 
