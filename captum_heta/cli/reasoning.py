@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from captum_heta.attr import LLMTokenAttribution, ReasoningTrace
-from captum_heta.attr.reasoning_view import bars, hops, in_percent, view_of
+from captum_heta.attr.reasoning_view import in_percent, view_of
 from captum_heta.attr.saved_reasoning import to_record
 from captum_heta.cli.files import written
 from captum_heta.cli.loading import answered
@@ -49,27 +49,22 @@ def explain_reasoning(asked: Question, name: str, curvature: str | None, thought
 
 def show(trace: ReasoningTrace, title: str, console: Console) -> None:
     """The prompt shaded by its shares, a table of the sentences of the reasoning, and the answer."""
-    shares = trace.prompt_attr.tolist()
-    console.print(f"Why {visible(trace.answer.strip())!r}, through the reasoning before it?", markup=False)
-    said = f"{in_percent(sum(shares))} of the answer after {hops(len(trace.hops))}"
-    console.print(Text.assemble("\n", ("Prompt", "bold"), (f"  {said}", "dim")))
+    view, shares = view_of(trace), trace.prompt_attr.tolist()
+    prompt, reasoning, answer = view.sections
+    console.print(visible(view.title), markup=False)
+    console.print(Text.assemble("\n", (prompt.title, "bold"), (f"  {prompt.note}", "dim")))
     if not has_colours(console):
         console.print(Text(f"{visible(trace.prompt)}\n"))
     console.print(scored_text(console, trace.prompt, flat(trace.places), spread(shares, trace.places)))
-    thought = trace.reasoning_attr.sum().item()
-    console.print(
-        Text.assemble(
-            "\n", ("Reasoning", "bold"), (f"  {in_percent(thought)} of the answer, before it is followed", "dim")
-        )
-    )
+    console.print(Text.assemble("\n", (reasoning.title, "bold"), (f"  {reasoning.note}", "dim")))
     table = Table(box=None, pad_edge=False, show_header=False)
     table.add_column(justify="right")
     table.add_column(width=_WIDTH)
     table.add_column()
-    for bar in bars(trace):
+    for bar in reasoning.bars:
         table.add_row(in_percent(bar.share), Text("█" * round(_WIDTH * bar.share), "green"), Text(visible(bar.text)))
     console.print(table)
-    console.print(Text.assemble("\n", ("Answer", "bold"), f"  {visible(trace.answer.strip())}"))
-    if trace.left >= 0.005:
-        console.print(f"\n{trace.left:.0%} of the answer stayed in the reasoning.", markup=False)
+    console.print(Text.assemble("\n", (answer.title, "bold"), f"  {visible(trace.answer.strip())}"))
+    for sentence in view.summary:
+        console.print(f"\n{sentence}", markup=False)
     console.print(f"\n{title}, {trace.provenance['seconds']:.2f} s", markup=False)
