@@ -47,6 +47,9 @@ class Tracing:
         self.parts = (torch.arange(count) if mask is None else mask).unique(return_inverse=True)[1]
         self.sentences = Features.of_spans([[one] for one in reasoned.sentences], reasoned.spans)
         self.thoughts = [token for group in self.sentences.groups for token in group]
+        # the sentences of the reasoning behind the parts of the prompt
+        owners = [count + i for i, group in enumerate(self.sentences.groups) for _ in group]
+        self.owners = torch.cat([self.parts, torch.tensor(owners)])
         later = Features.of_tokens([len(prompt.ids) + token for token in self.thoughts])
         self.features = Features(prompt.features.groups + later.groups)
 
@@ -71,13 +74,12 @@ class Tracing:
         )
 
     def _explained(self, weights: Tensor) -> tuple[Tensor, Tensor]:
-        owners = [i for i, group in enumerate(self.sentences.groups) for _ in group]
         found = self.method.attribute_together(
             self.ids,
             self.outputs,
             weights,
             self.features,
-            parts=torch.cat([self.parts, len(self.parts) + torch.tensor(owners)]),
+            parts=self.owners,
             refine=self.refine,
             media=self.prompt.media,
             **self.options,
