@@ -224,6 +224,8 @@ class TokenAttribution(Attribution, ABC, Generic[OptionsT]):
                 f"{self.get_name()} does not explain a weighted sum of log-probabilities: HETA, TargetedHETA and "
                 "GradientNorm do. attribute(..., include_output=True) and through_output() are for all methods."
             )
+        if options.get("contrast") is not None:
+            raise ValueError("contrast compares outputs one by one, and these are explained together: leave it out.")
         chosen = self._options(options)
         if refine is not None:
             check_part("refine", refine, "the score", one=True)

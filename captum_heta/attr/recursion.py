@@ -19,8 +19,8 @@ def parts_of(scores: Tensor, earlier: Tensor) -> tuple[Tensor, Tensor]:
 def through(direct: Tensor, earlier: Tensor) -> Tensor:
     """R = A + B R = (1 - B)^-1 A: what each output takes from the prompt, directly and through those before it.
 
-    With B strictly lower triangular the sum over all paths is finite (Walker & Ewetz, arXiv 2512.15663, call the same
-    recursion a chain of influence). A row sums to 1 if it and all that it goes through have scores.
+    With B strictly lower triangular it is the sum over all paths, which is finite (the recursion of arXiv 2512.15663).
+    A row sums to 1 if it and all that it goes through have scores.
 
     Args:
         direct: A, (K, F), non-negative.

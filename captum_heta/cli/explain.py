@@ -107,6 +107,10 @@ def _check_reasoning(asked: Question, through_output: bool, thought: str | None)
         raise ValueError("--through-output follows all outputs, --reasoning their sentences: leave one of them out.")
     if asked.contrast is not None:
         raise ValueError("--reasoning follows one answer: leave out --contrast.")
+    if asked.no_refine:
+        raise ValueError(
+            "--no-refine looks at every token, --reasoning at sentences: leave it out, or pass --refine 1."
+        )
     if thought == "":
         raise ValueError("--thought is empty: give the reasoning as text, or leave it out for what is between marks.")
     if asked.target is None and not asked.generates:

@@ -163,6 +163,13 @@ class TestResult:
         expected = torch.linalg.inv(torch.eye(count).double() - earlier.double()) @ direct.double()
         torch.testing.assert_close(found.double(), expected, rtol=1e-6, atol=1e-6)
 
+    def test_page(self, result):
+        plain, through = result.to_html(), result.to_html(through=True)
+        assert "is followed to the prompt" in through
+        assert "is followed to the prompt" not in plain
+        count = len(result.output_tokens)
+        assert plain.count("<details>") == through.count("<details>") == count
+
     def test_answer(self, result):
         rows = result.through_output()
         weights = -result.output_probs.log()

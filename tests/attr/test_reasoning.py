@@ -82,6 +82,12 @@ class TestTogether:
         with pytest.raises(ValueError, match="weights must be 4 non-negative numbers"):
             HETA(model).attribute_together(PROMPT, OUTPUTS, torch.tensor(weights), Features.of_tokens(range(5)))
 
+    def test_a_contrast(self, model):
+        with pytest.raises(ValueError, match="contrast compares outputs one by one"):
+            HETA(model).attribute_together(
+                PROMPT, OUTPUTS, WEIGHTS, Features.of_tokens(range(5)), contrast=[1, 2, 3, 4]
+            )
+
     def test_other_methods(self, model):
         with pytest.raises(TypeError, match="TDD does not explain a weighted sum"):
             TDD(model).attribute_together(PROMPT, OUTPUTS, WEIGHTS, Features.of_tokens(range(5)))

@@ -54,6 +54,7 @@ def test_reasoning_of_a_method(tmp_path):
         (("--reasoning", *TARGET), "no <think> ... </think>"),
         (("--reasoning", "--through-output", *TARGET), "leave one of them out"),
         (("--reasoning", "--contrast", "Rome", *TARGET), "leave out --contrast"),
+        (("--reasoning", "--no-refine", *TARGET), "leave it out, or pass --refine 1"),
         (("--thought", "", *TARGET), "--thought is empty"),
         (("--generate", "3", *TARGET), "--generate explains what the model generates"),
     ],
