@@ -65,6 +65,10 @@ class Features:
             found[owner] += group
         return Features(tuple(tuple(sorted(group)) for group in found))
 
+    def until(self, stop: int) -> "Features":
+        """The features without their tokens from ``stop`` on."""
+        return Features(tuple(tuple(token for token in group if token < stop) for group in self.groups))
+
     def before(self, stop: int) -> "Features":
         """Those whose tokens are all before a position; the others are empty."""
         if all(group[-1] < stop for group in self.groups if group):

@@ -35,6 +35,12 @@ def test_batches_hold_every_feature_with_tokens_once_and_in_order(assignment):
     assert starts == sorted(starts)
 
 
+@given(assignments, st.integers(0, 12))
+def test_until_keeps_features_and_their_tokens_before_a_position(assignment, stop):
+    features = built(assignment)
+    assert features.until(stop).groups == built(assignment[:stop]).groups
+
+
 def test_of_mask_orders_features_by_value():
     assert Features.of_mask(torch.tensor([7, 2, 7, 3])).groups == ((1,), (3,), (0, 2))
 

@@ -11,10 +11,9 @@ from captum.attr import Attribution
 from torch import Tensor
 
 from captum_heta.attr._captum import NullProgress, progress
-from captum_heta.attr.refinement import in_parts, refined
+from captum_heta.attr.refinement import checked_parts, in_parts, refined
 from captum_heta.attr.signature import add_attribute, check_names
 from captum_heta.attr.task import OutputAttributions, Scorer, Task
-from captum_heta.attr.weighted import weighted_task
 from captum_heta.checks import check_count, check_part
 from captum_heta.features import Features
 from captum_heta.models import Batch, LanguageModel, media_logits
@@ -50,7 +49,6 @@ class TokenAttribution(Attribution, ABC, Generic[OptionsT]):
         explains_each_token: False for a method that explains the output as a whole; its scores are (1, F).
         reads_last_output: whether the model reads the last output too, or only what predicts it.
         gives_shares: whether what a feature gets depends on what else is one: scores have a sum of their own.
-        weighs_outputs: whether it explains a weighted sum of log-probabilities; see `attribute_together`.
         takes_position_ids: whether a prompt may have other positions than those from 0 on.
         takes_media: whether a prompt may have pictures or sound.
         sources: what `LLMTokenAttribution` takes for a feature of a text when a person says nothing: "token", or
@@ -68,7 +66,6 @@ class TokenAttribution(Attribution, ABC, Generic[OptionsT]):
     takes_media: ClassVar[bool] = False
     sources: str = "token"
     gives_shares: ClassVar[bool] = False
-    weighs_outputs: ClassVar[bool] = False
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -155,11 +152,7 @@ class TokenAttribution(Attribution, ABC, Generic[OptionsT]):
             raise ValueError("parts and refine go together: pass both, or neither.")
         if parts is not None and refine is not None:
             check_part("refine", refine, "the score", one=True)
-            parts = torch.as_tensor(parts, device="cpu")
-            if parts.shape != (len(features),):
-                raise ValueError(
-                    f"parts must have one integer for each of the {len(features)} features, got {tuple(parts.shape)}."
-                )
+            parts = checked_parts(parts, features)
         if not self._lm.generates:
             raise TypeError(f"{type(self.model).__name__} has no output tokens: explain its class with attribute().")
         check_ids(self._lm, input_ids[None])
@@ -179,61 +172,6 @@ class TokenAttribution(Attribution, ABC, Generic[OptionsT]):
         task = Task(
             input_ids, outputs, features, None, found, per_token, num_trials, parts, refine or 1.0, include_output
         )
-        with self._session([self.steps(task, chosen)], show_progress) as advance:
-            return self._explained(task, chosen, advance)
-
-    def attribute_together(
-        self,
-        input_ids: Tensor,
-        outputs: Tensor,
-        weights: Tensor,
-        features: Features,
-        *,
-        parts: Tensor | None = None,
-        refine: float | None = None,
-        media: Mapping[str, Any] | None = None,
-        show_progress: bool = False,
-        **options: Any,
-    ) -> OutputAttributions:
-        """Attribute sum_t weights_t log P(output_t) to features of the prompt and of the outputs themselves.
-
-        A feature of the outputs says what its tokens do for those after them. It costs one explanation of one token,
-        however many outputs there are.
-
-        Args:
-            input_ids: (n,), the prompt.
-            outputs: (K,), the output token ids.
-            weights: (K,), non-negative and not all 0.
-            features: groups of tokens of prompt and outputs, the latter from position n on.
-            parts: as in `attribute_outputs`.
-            refine: as in `attribute_outputs`; with ``parts`` alone none is looked into: the features of a part have
-                its score in the proportions that are known without a pass for each.
-            media: as in `attribute_outputs`.
-            show_progress: show Captum's progress bar.
-            **options: those of ``attribute``, but for ``contrast``.
-
-        Returns:
-            Scores (1, F).
-
-        Raises:
-            TypeError: for a method that does not do so, and as `attribute_outputs` does.
-            ValueError: for other weights, and as `attribute_outputs` does.
-        """
-        if not self.weighs_outputs:
-            raise TypeError(
-                f"{self.get_name()} does not explain a weighted sum of log-probabilities: HETA, TargetedHETA and "
-                "GradientNorm do. attribute(..., include_output=True) and through_output() are for all methods."
-            )
-        if options.get("contrast") is not None:
-            raise ValueError("contrast compares outputs one by one, and these are explained together: leave it out.")
-        chosen = self._options(options)
-        if refine is not None:
-            check_part("refine", refine, "the score", one=True)
-        check_ids(self._lm, input_ids[None])
-        check_targets(self._lm, outputs)
-        check_length(self._lm, len(input_ids) + len(outputs) - 1)
-        found = checked_media(self._lm, media or {}, len(input_ids), "media")
-        task = weighted_task(input_ids, outputs, weights, features, found, parts, refine or 0.0)
         with self._session([self.steps(task, chosen)], show_progress) as advance:
             return self._explained(task, chosen, advance)
 
@@ -286,6 +224,10 @@ class TokenAttribution(Attribution, ABC, Generic[OptionsT]):
         if task.earlier and task.per_token and found.output_scores is None:
             found = found._replace(output_scores=self._one_by_one(task, options, found.scores))
         advance(max(0, total - done))
+        return self._checked(task, found)
+
+    def _checked(self, task: Task, found: OutputAttributions) -> OutputAttributions:
+        """What was found, as numbers of the promised kind and shape."""
         scores = found.scores.float()
         if not task.per_token and len(scores) > 1:  # what explains the outputs one by one is summed over them
             scores = scores.sum(0, keepdim=True)

@@ -1,5 +1,6 @@
 """The squared gradient norm: the control for everything that HETA's curvature is said to find."""
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -7,9 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from captum_heta.attr.base import OutputAttributions, Task, TokenAttribution
+from captum_heta.attr.base import OutputAttributions, Task
 from captum_heta.attr.sequences import TaskSequence, Tested, contrast_of_row, sequences
 from captum_heta.attr.task import Scorer
+from captum_heta.attr.weighted import WeightedAttribution
 from captum_heta.features import Features
 from captum_heta.models import Batch, CausalLM
 from captum_heta.options import ContrastOptions, CurvatureOptions
@@ -23,7 +25,7 @@ class GradientNormOptions(ContrastOptions):
     """Those of `GradientNorm`."""
 
 
-class GradientNorm(TokenAttribution[GradientNormOptions]):
+class GradientNorm(WeightedAttribution[GradientNormOptions]):
     """score_i = norm2(d log P(target) / d x_i)^2, non-negative: one backward pass.
 
     The squared gradient is what a Fisher matrix has on its diagonal, by one score vector instead of all, and alone it
@@ -46,7 +48,6 @@ class GradientNorm(TokenAttribution[GradientNormOptions]):
 
     takes_position_ids = True
     takes_media = True
-    weighs_outputs = True
     _lm: CausalLM
 
     def __init__(self, forward_func: Any) -> None:
@@ -77,6 +78,9 @@ class GradientNorm(TokenAttribution[GradientNormOptions]):
             return self._scores(replace(task, features=features), options)
 
         return Scorer(of, lambda found, features, owners: of(features))  # which costs one gradient
+
+    def _weighing(self, task: Task, options: GradientNormOptions) -> Callable[[Tensor], Scorer]:
+        return lambda weights: self._scorer(replace(task, weights=weights), options)
 
     def _of(self, sequence: TaskSequence) -> tuple[Tensor, Tensor]:
         task, outputs = sequence.task, sequence.outputs

@@ -1,6 +1,7 @@
 """HETA: Hessian-Enhanced Token Attribution (Pramanik et al., ICLR 2026, arXiv 2604.13258)."""
 
 import warnings
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, overload
@@ -8,19 +9,20 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, overload
 import torch
 from torch import Tensor
 
-from captum_heta.attr.base import OutputAttributions, Task, TokenAttribution
+from captum_heta.attr.base import OutputAttributions, Task
 from captum_heta.attr.heta_terms import HETATerms, TargetedTerms, fused, fused_with_outputs
 from captum_heta.attr.refinement import in_parts
 from captum_heta.attr.sequence_terms import SequenceTerms, joined
 from captum_heta.attr.sequences import Tested, contrast_of_row, sequences
 from captum_heta.attr.task import Scorer
+from captum_heta.attr.weighted import WeightedAttribution
 from captum_heta.features import Features
 from captum_heta.models import CausalLM
 from captum_heta.options import HETAOptions, Options, TargetedOptions
 from captum_heta.prompts import baselines_of_row
 
 
-class HETA(TokenAttribution[HETAOptions]):
+class HETA(WeightedAttribution[HETAOptions]):
     """Attr(i) = M[i] (beta S[i] + gamma I[i]) for each token i of a prompt (Eq. 5 of arXiv 2604.13258).
 
     M is the share of token i in what attention carries to the target position, S the curvature of the target's
@@ -51,7 +53,6 @@ class HETA(TokenAttribution[HETAOptions]):
     terms_type: ClassVar[type | None] = HETATerms
     takes_position_ids: ClassVar[bool] = True
     takes_media: ClassVar[bool] = True
-    weighs_outputs: ClassVar[bool] = True
     _lm: CausalLM
 
     def __init__(self, forward_func: Any) -> None:
@@ -100,8 +101,15 @@ class HETA(TokenAttribution[HETAOptions]):
         return self._scorer(task, options).score(task.features)
 
     def _scorer(self, task: Task, options: HETAOptions) -> Scorer:
+        return self._scoring(task, options, self._parts(task, options))
+
+    def _weighing(self, task: Task, options: HETAOptions) -> Callable[[Tensor], Scorer]:
+        parts = self._parts(task, options)
+        return lambda weights: self._scoring(task, options, [part.weighing(weights) for part in parts])
+
+    def _parts(self, task: Task, options: HETAOptions) -> list[SequenceTerms]:
         self._tested.check(options.curvature)
-        parts = [
+        return [
             SequenceTerms(
                 some,
                 options,
@@ -111,6 +119,7 @@ class HETA(TokenAttribution[HETAOptions]):
             for some in sequences(self._lm, task, options.contrast)
         ]
 
+    def _scoring(self, task: Task, options: HETAOptions, parts: list[SequenceTerms]) -> Scorer:
         def scored(features: Features) -> OutputAttributions:
             if task.earlier and task.per_token:
                 pairs = [part.with_outputs(features) for part in parts]

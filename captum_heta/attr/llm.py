@@ -14,6 +14,7 @@ from captum_heta.attr.base import TokenAttribution
 from captum_heta.attr.reasoning import ReasoningTrace
 from captum_heta.attr.result import LLMTokenAttributionResult
 from captum_heta.attr.tracing import Tracing
+from captum_heta.attr.weighted import WeightedAttribution
 from captum_heta.checks import check_count, check_part
 from captum_heta.features import Features
 from captum_heta.inputs import LocatedInput
@@ -199,7 +200,8 @@ class LLMTokenAttribution(LLMAttribution):
 
         First the answer's log-probability is attributed to the sentences of the prompt and of the reasoning; what the
         reasoning has of it is then explained in the same way, and so on, until little is left in the reasoning
-        (FlashTrace, arXiv 2602.01914). Each hop costs one explanation of one token, whatever the lengths.
+        (FlashTrace, arXiv 2602.01914). A hop costs one explanation of one token, whatever the lengths, and later ones
+        less, as masked passes serve all of them.
 
         Args:
             inp: as in `attribute`.
@@ -218,11 +220,17 @@ class LLMTokenAttribution(LLMAttribution):
             TypeError: for a method that explains no weighted sums; HETA, TargetedHETA and GradientNorm do.
         """
         check_count("hops", hops)
+        method = self.attr_method
+        if not isinstance(method, WeightedAttribution):
+            raise TypeError(
+                f"{method.get_name()} does not explain a weighted sum of log-probabilities: HETA, TargetedHETA and "
+                "GradientNorm do. attribute(..., include_output=True) and through_output() are for all methods."
+            )
         prompt = LocatedInput(inp, self.tokenizer)
         outputs = chosen_outputs(output, gen_args, prompt, self.attr_method._lm).to(self.device)
         found = reasoned(outputs.tolist(), self.tokenizer, reasoning, answer)
         start = time.perf_counter()
-        traced = Tracing(self.attr_method, prompt, outputs, found, refine, options).run(hops)
+        traced = Tracing(method, prompt, outputs, found, refine, options).run(hops)
         given = options | {"hops": hops} | ({} if refine is None else {"refine": refine})
         about = self._provenance(given, {"hops": len(traced.hops)}, time.perf_counter() - start)
         return replace(traced, provenance=about)

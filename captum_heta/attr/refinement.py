@@ -36,6 +36,20 @@ def refined(scorer: Scorer, features: Features, parts: Tensor, share: float) -> 
     return scorer.spread(fine, features, mixed.to(fine.scores.device))._replace(about=about)
 
 
+def checked_parts(parts: Tensor, features: Features) -> Tensor:
+    """The part of each feature, (F,).
+
+    Raises:
+        ValueError: for another shape.
+    """
+    parts = torch.as_tensor(parts, device="cpu")
+    if parts.shape != (len(features),):
+        raise ValueError(
+            f"parts must have one integer for each of the {len(features)} features, got {tuple(parts.shape)}."
+        )
+    return parts
+
+
 def _divided(coarse: OutputAttributions, fine: OutputAttributions, index: Tensor) -> OutputAttributions:
     """The scores of parts, divided among their features as those of ``fine`` are, or evenly where these have none."""
     index = index.to(coarse.scores.device)

@@ -1,6 +1,7 @@
 """The terms of HETA for outputs that the model reads in one sequence."""
 
 from collections.abc import Callable, Sequence
+from copy import copy
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -61,19 +62,29 @@ class SequenceTerms:
     """
 
     def __init__(self, sequence: TaskSequence, options: HETAOptions, copies: Batch, products: Batch) -> None:
-        self.sequence, self.options = sequence, options
-        self.together = sequence.task.together
+        self.sequence, self.options, self.products = sequence, options, products
         # checked before anything is run
         masking = sequence.masking(options.baselines, copies, sequence.task.advance)
         self.trace = sequence.traced(residuals=options.flow == "contribution")
-        others = None if sequence.others is None else sequence.others.tolist()
-        self.curvatures = [
-            Curvature(self.trace, sequence.outputs.tolist(), draws, products, self.together, others)
-            for draws in _fresh_draws(options, sequence.task.num_trials)
-        ]
         measure = fall(sequence.outputs, sequence.others) if options.information == "target" else divergence
         self.copies = MaskedCopies(self.trace, masking, [measure])
+        self._weigh(sequence.task.together)
+
+    def _weigh(self, together: Tensor | None) -> None:
+        self.together = together
+        sequence = self.sequence
+        others = None if sequence.others is None else sequence.others.tolist()
+        self.curvatures = [
+            Curvature(self.trace, sequence.outputs.tolist(), draws, self.products, together, others)
+            for draws in _fresh_draws(self.options, sequence.task.num_trials)
+        ]
         self._flow: Tensor | None = None
+
+    def weighing(self, weights: Tensor) -> "SequenceTerms":
+        """Those of the outputs together with other weights (K,), which share the passes with these."""
+        others = copy(self)
+        others._weigh(weights)
+        return others
 
     @property
     def log_probs(self) -> Tensor:

@@ -6,9 +6,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from captum_heta.attr.base import TokenAttribution
 from captum_heta.attr.hops import Hop, followed
 from captum_heta.attr.reasoning import ReasoningTrace
+from captum_heta.attr.task import OutputAttributions
+from captum_heta.attr.weighted import WeightedAttribution
 from captum_heta.features import Features
 from captum_heta.inputs import LocatedInput
 from captum_heta.inputs.reasoning import Reasoned
@@ -32,7 +33,7 @@ class Tracing:
 
     def __init__(
         self,
-        method: TokenAttribution[Any],
+        method: WeightedAttribution[Any],
         prompt: LocatedInput,
         outputs: Tensor,
         reasoned: Reasoned,
@@ -57,7 +58,21 @@ class Tracing:
         """The trace, without its provenance."""
         answer = torch.zeros(len(self.outputs))
         answer[self.reasoned.tokens(self.reasoned.answer)] = 1
-        found = followed(self._explained, answer, self.thoughts, hops)
+        among = answer.bool()
+        if hops > 1:
+            among[self.thoughts] = True
+        with self.method.explaining_together(
+            self.ids,
+            self.outputs,
+            among,
+            self.features,
+            times=hops,
+            parts=self.owners,
+            refine=self.refine,
+            media=self.prompt.media,
+            **self.options,
+        ) as explained:
+            found = followed(lambda weights: self._shares(explained(weights)), answer, self.thoughts, hops)
         places, thoughts = self.prompt.places, [self.reasoned.spans[token] for token in self.thoughts]
         if self.refine is None:
             found = [Hop(hop.weights, self._of_parts(hop.prompt), self._of_sentences(hop.reasoning)) for hop in found]
@@ -73,17 +88,7 @@ class Tracing:
             hops=found,
         )
 
-    def _explained(self, weights: Tensor) -> tuple[Tensor, Tensor]:
-        found = self.method.attribute_together(
-            self.ids,
-            self.outputs,
-            weights,
-            self.features,
-            parts=self.owners,
-            refine=self.refine,
-            media=self.prompt.media,
-            **self.options,
-        )
+    def _shares(self, found: OutputAttributions) -> tuple[Tensor, Tensor]:
         scores = found.scores[0].double().clamp(min=0)
         total = scores.sum()
         shares = scores / total if total > 0 else scores

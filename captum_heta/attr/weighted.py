@@ -1,52 +1,196 @@
-"""A weighted sum of log-probabilities as one task, with the outputs among its sources."""
+"""Weighted sums of log-probabilities, each explained as one, with the outputs among its sources."""
 
 import math
+from abc import abstractmethod
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from captum_heta.attr.task import Task
+from captum_heta.attr.base import OptionsT, TokenAttribution
+from captum_heta.attr.refinement import checked_parts, refined
+from captum_heta.attr.task import OutputAttributions, Scorer, Task
+from captum_heta.checks import check_count, check_part
 from captum_heta.features import Features
 from captum_heta.models import Media
+from captum_heta.prompts import check_ids, check_length, check_targets, checked_media
 
 
-def weighted_task(
+class WeightedAttribution(TokenAttribution[OptionsT]):
+    """A method that explains sum_t weights_t log P(output_t) as it explains the log-probability of one token."""
+
+    def attribute_together(
+        self,
+        input_ids: Tensor,
+        outputs: Tensor,
+        weights: Tensor,
+        features: Features,
+        *,
+        parts: Tensor | None = None,
+        refine: float | None = None,
+        media: Mapping[str, Any] | None = None,
+        show_progress: bool = False,
+        **options: Any,
+    ) -> OutputAttributions:
+        """Attribute sum_t weights_t log P(output_t) to features of the prompt and of the outputs themselves.
+
+        A feature of the outputs says what its tokens do for those after them. It costs one explanation of one token,
+        however many outputs there are.
+
+        Args:
+            input_ids: (n,), the prompt.
+            outputs: (K,), the output token ids.
+            weights: (K,), non-negative and not all 0.
+            features: groups of tokens of prompt and outputs, the latter from position n on.
+            parts: as in `attribute_outputs`.
+            refine: as in `attribute_outputs`; with ``parts`` alone none is looked into: the features of a part have
+                its score in the proportions that are known without a pass for each.
+            media: as in `attribute_outputs`.
+            show_progress: show Captum's progress bar.
+            **options: those of ``attribute``, but for ``contrast``.
+
+        Returns:
+            Scores (1, F).
+
+        Raises:
+            TypeError: as `attribute_outputs` does.
+            ValueError: for other weights, and as `attribute_outputs` does.
+        """
+        weights = _checked_weights(weights, outputs)
+        with self.explaining_together(
+            input_ids,
+            outputs,
+            weights > 0,
+            features,
+            parts=parts,
+            refine=refine,
+            media=media,
+            show_progress=show_progress,
+            **options,
+        ) as explained:
+            return explained(weights)
+
+    @contextmanager
+    def explaining_together(
+        self,
+        input_ids: Tensor,
+        outputs: Tensor,
+        among: Tensor,
+        features: Features,
+        *,
+        times: int = 1,
+        parts: Tensor | None = None,
+        refine: float | None = None,
+        media: Mapping[str, Any] | None = None,
+        show_progress: bool = False,
+        **options: Any,
+    ) -> Iterator[Callable[[Tensor], OutputAttributions]]:
+        """Several weighted sums of one text: what does not depend on the weights, as masked passes, is computed once.
+
+        Args:
+            input_ids: as in `attribute_together`.
+            outputs: as in `attribute_together`.
+            among: (K,) bool, which outputs some weights are for.
+            features: as in `attribute_together`.
+            times: of how many sums the progress bar tells.
+            parts: as in `attribute_together`.
+            refine: as in `attribute_together`.
+            media: as in `attribute_together`.
+            show_progress: as in `attribute_together`.
+            **options: as in `attribute_together`.
+
+        Yields:
+            What gives from weights (K,) what `attribute_together` returns. Within the context the model is the
+            method's.
+
+        Raises:
+            TypeError: as `attribute_together` does.
+            ValueError: as `attribute_together` does, and for weights of other outputs.
+        """
+        if options.get("contrast") is not None:
+            raise ValueError("contrast compares outputs one by one, and these are explained together: leave it out.")
+        chosen = self._options(options)
+        check_count("times", times)
+        if refine is not None:
+            check_part("refine", refine, "the score", one=True)
+        if parts is not None:
+            parts = checked_parts(parts, features)
+        check_ids(self._lm, input_ids[None])
+        check_targets(self._lm, outputs)
+        check_length(self._lm, len(input_ids) + len(outputs) - 1)
+        found = checked_media(self._lm, media or {}, len(input_ids), "media")
+        first, last = (int(place) for place in among.nonzero()[[0, -1], 0])
+        task = _of_outputs(input_ids, outputs, range(first, last + 1), features, found, parts, refine or 0.0)
+        steps = self.steps(task, chosen)
+        with self._session([steps * times], show_progress) as advance:
+            done = asked = 0
+
+            def counted(count: int) -> None:
+                nonlocal done
+                done += count
+                advance(count)
+
+            task = replace(task, advance=counted)
+            weighing = self._weighing(task, chosen)
+
+            def explained(weights: Tensor) -> OutputAttributions:
+                nonlocal asked
+                weights = _checked_weights(weights, outputs)
+                if weights[~among.to(weights.device)].any():
+                    raise ValueError(f"weights are for the outputs {among.nonzero()[:, 0].tolist()}, got {weights!r}.")
+                weights = weights[first : last + 1]
+                # what the last of them reads: none of its sources has tokens that it does not see
+                seen = task.features.until(len(task.input_ids) + int(weights.nonzero()[-1]))
+                scorer = weighing(weights)
+                scored = scorer.score(seen) if task.parts is None else refined(scorer, seen, task.parts, task.refine)
+                asked += 1
+                counted(max(0, asked * steps - done))
+                return self._checked(task, scored)
+
+            yield explained
+
+    @abstractmethod
+    def _weighing(self, task: Task, options: OptionsT) -> Callable[[Tensor], Scorer]:
+        """From weights (K,) of a task's outputs to what scores its features; called as `_scores` is."""
+
+
+def _checked_weights(weights: Tensor, outputs: Tensor) -> Tensor:
+    weights = torch.as_tensor(weights, device=outputs.device)
+    if weights.shape != outputs.shape or not bool((weights >= 0).all()) or not 0 < weights.sum().item() < math.inf:
+        raise ValueError(f"weights must be {len(outputs)} non-negative numbers, one above 0, got {weights!r:.200}.")
+    return weights
+
+
+def _of_outputs(
     input_ids: Tensor,
     outputs: Tensor,
-    weights: Tensor,
+    some: range,
     features: Features,
     media: Media | None,
     parts: Tensor | None,
     refine: float,
 ) -> Task:
-    """What explains sum_t weights_t log P(output_t), of the shortest text that has all outputs of some weight.
+    """What explains some neighbouring outputs together, of the shortest text that has them.
 
     Args:
         input_ids: (n,), the prompt.
         outputs: (K,).
-        weights: (K,).
-        features: groups of tokens of prompt and outputs, which lose the tokens that no such output reads.
+        some: which of the K.
+        features: groups of tokens of prompt and outputs.
         media: of the prompt.
         parts: as in `Task`.
         refine: as in `Task`.
-
-    Raises:
-        ValueError: for weights that are no K non-negative and finite numbers, or all 0.
     """
-    weights = torch.as_tensor(weights, device=outputs.device)
-    if weights.shape != outputs.shape or not bool((weights >= 0).all()) or not 0 < weights.sum().item() < math.inf:
-        raise ValueError(f"weights must be {len(outputs)} non-negative numbers, one above 0, got {weights!r:.200}.")
-    first, last = (int(place) for place in weights.nonzero()[[0, -1], 0])
-    before, explained = torch.cat([input_ids, outputs[:first]]), outputs[first : last + 1]
-    read = len(input_ids) + last
     return Task(
-        before,
-        explained,
-        Features(tuple(tuple(token for token in group if token < read) for group in features.groups)),
+        torch.cat([input_ids, outputs[: some.start]]),
+        outputs[some.start : some.stop],
+        features.until(len(input_ids) + some.stop - 1),
         media=media,
         per_token=False,
         parts=parts,
         refine=refine,
         earlier=True,
-        weights=weights[first : last + 1],
     )

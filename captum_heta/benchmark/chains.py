@@ -1,7 +1,9 @@
 """Is the chain found that an answer comes through? ``python -m captum_heta.benchmark.chains --count 40``.
 
 The embedded model "chain" writes a person and then where that person is; the person comes from one sentence of the
-prompt and the place from another. Each method explains the place, and what it finds in the person is followed.
+prompt and the place from another. Each method explains the place, and what it finds in the person is followed. With
+``--rival`` the person stands in one more sentence, which the question is not about: what was written alone does not
+tell it from the first fact.
 """
 
 import argparse
@@ -133,7 +135,11 @@ def _flashtrace(model: Any, tokenizer: Tokenizer, chain: Chain, inp: TextInput) 
 
 
 def measured(
-    names: Sequence[str], count: int, seed: int, progress: Callable[[str], None] = lambda said: None
+    names: Sequence[str],
+    count: int,
+    seed: int,
+    rival: bool = False,
+    progress: Callable[[str], None] = lambda said: None,
 ) -> dict[str, tuple[Recovery, Recovery]]:
     """For each method `Recovery` without recursion, and with it.
 
@@ -141,10 +147,11 @@ def measured(
         names: of `METHOD_NAMES`.
         count: how many chains.
         seed: which.
+        rival: whether the written person stands in a sentence that distracts, too.
         progress: told each method before it runs.
     """
     model, tokenizer = load_model("chain")
-    asked = list(chains(count, seed))
+    asked = list(chains(count, seed, rival))
     facts, passage = [], 0
     for chain in asked:
         sentences = sorted([chain.first, chain.second, *chain.distractors])
@@ -180,6 +187,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--count", type=int, default=40, help="chains (40)")
     parser.add_argument("--seed", type=int, default=5, help="of the chains (5)")
+    parser.add_argument("--rival", action="store_true", help="the person that is written distracts in another sentence")
     parser.add_argument(
         "--methods", nargs="+", choices=METHOD_NAMES, metavar="NAME", help=f"{', '.join(METHOD_NAMES)}; all if left out"
     )
@@ -188,7 +196,7 @@ def main() -> None:
     if PEER in names and find_spec(PEER) is None:
         print("FlashTrace is not installed (pip install flashtrace): without it.", flush=True)
         names.remove(PEER)
-    print(table(measured(names, given.count, given.seed, lambda name: print(name, flush=True))))
+    print(table(measured(names, given.count, given.seed, given.rival, lambda name: print(name, flush=True))))
 
 
 if __name__ == "__main__":

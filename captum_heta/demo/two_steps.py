@@ -100,8 +100,11 @@ def draw_links(rng: random.Random, count: int) -> list[Link]:
     return [Link(*link) for link in zip(names[:count], names[count:], places, strict=True)]
 
 
-def chain(seed: int, index: int) -> Chain:
-    """The ``index``-th held-out chain of ``seed``: no training text contains either of its facts."""
+def chain(seed: int, index: int, rival: bool = False) -> Chain:
+    """The ``index``-th held-out chain of ``seed``: no training text contains either of its facts.
+
+    With a ``rival`` somebody else is with the person that is written, too.
+    """
     rng = random.Random(f"chain-{seed}-{index}")
     while True:
         links = draw_links(rng, CHAINS)
@@ -111,6 +114,9 @@ def chain(seed: int, index: int) -> Chain:
     asked = rng.choice(held_out)
     told = [sentence for link in links for sentence in link.sentences]
     rng.shuffle(told)
+    if rival:
+        other = rng.choice([link for link in links if link != asked])
+        told[told.index(other.sentences[0])] = other._replace(other=asked.other).sentences[0]
     starts = [sum(len(s) + 1 for s in told[:i]) for i in range(len(told))]
     spans = {sentence: (start, start + len(sentence)) for start, sentence in zip(starts, told, strict=True)}
     return Chain(
@@ -121,14 +127,15 @@ def chain(seed: int, index: int) -> Chain:
         second=spans[asked.sentences[1]],
         distractors=tuple(span for sentence, span in spans.items() if sentence not in asked.sentences),
         others=tuple((link.other, link.place) for link in links if link != asked),
-        id=f"chain-{seed}-{index}",
+        id=f"{'rival' if rival else 'chain'}-{seed}-{index}",
     )
 
 
-def chains(n: int, seed: int = 0) -> Iterator[Chain]:
+def chains(n: int, seed: int = 0, rival: bool = False) -> Iterator[Chain]:
     """``n`` questions in two steps whose facts no embedded model was trained on, the same for the same seed.
 
     They are what ``load_model("chain")`` answers. Ten sentences, in random order, say who is with whom and who is
     where; the answer is the person that somebody is with and then the place. Each has the characters of both facts.
+    With a ``rival`` one of the other sentences has that person too: "Anna is with Ben. Cleo is with Ben."
     """
-    return (chain(seed, index) for index in range(n))
+    return (chain(seed, index, rival) for index in range(n))

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -134,10 +135,7 @@ class MaskedCopies:
     def _run(self, groups: list[tuple[int, ...]]) -> None:
         """The groups, longest suffix first, so that memory that does not suffice shows at once."""
         with self.trace.lm.fastest() as faster:
-            # what differs between two kernels is not what a token does
-            original = self.trace.log_probs
-            if faster:
-                original = self.trace.rerun(self.trace.embeds[None], 0, self.trace.n_outputs)[0]
+            original = self._by_faster_kernel if faster else self.trace.log_probs
             for bucket in self._buckets(groups):
                 scale = len(self.trace.embeds) / (len(self.trace.embeds) - self._start(bucket[0]))
                 lost = torch.cat(
@@ -150,6 +148,11 @@ class MaskedCopies:
                         "NaN, or load it in float32."
                     )
                 self._known.update(zip(bucket, lost.unbind(1), strict=True))
+
+    @cached_property
+    def _by_faster_kernel(self) -> Tensor:
+        """(K, V), what nothing masked predicts there: what differs between two kernels is not what a token does."""
+        return self.trace.rerun(self.trace.embeds[None], 0, self.trace.n_outputs)[0]
 
     def _buckets(self, groups: list[tuple[int, ...]]) -> Iterator[list[tuple[int, ...]]]:
         """Groups that start near to each other."""

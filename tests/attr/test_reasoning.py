@@ -88,9 +88,34 @@ class TestTogether:
                 PROMPT, OUTPUTS, WEIGHTS, Features.of_tokens(range(5)), contrast=[1, 2, 3, 4]
             )
 
-    def test_other_methods(self, model):
-        with pytest.raises(TypeError, match="TDD does not explain a weighted sum"):
-            TDD(model).attribute_together(PROMPT, OUTPUTS, WEIGHTS, Features.of_tokens(range(5)))
+    @pytest.mark.parametrize("method", [HETA, TargetedHETA, GradientNorm])
+    @pytest.mark.filterwarnings("ignore:Nothing in the prompt supports")  # nor alone
+    @pytest.mark.parametrize("coarse", [{}, {"parts": [0, 0, 1, 1, 1, 2, 2, 2]}])  # the last in the outputs
+    def test_one_after_the_other_as_each_alone(self, model, method, coarse):
+        options = coarse | ({} if method is GradientNorm else {"curvature": "fisher"})
+        features = Features.of_tokens(range(8))
+        several = [torch.tensor(some) for some in ([0, 0, 0, 1.0], [0, 1, 0.5, 0], [0.2, 0, 0.1, 0], WEIGHTS.tolist())]
+        with method(model).explaining_together(
+            PROMPT, OUTPUTS, torch.ones(4, dtype=torch.bool), features, times=4, **options
+        ) as explained:
+            found = [explained(weights) for weights in several]
+        for weights, one in zip(several, found, strict=True):
+            alone = method(model).attribute_together(PROMPT, OUTPUTS, weights, features, **options)
+            torch.testing.assert_close(one.scores, alone.scores, rtol=1e-4, atol=1e-9)
+
+    def test_masked_passes_serve_all_weights(self, model):
+        features, among = Features.of_tokens(range(8)), torch.ones(4, dtype=torch.bool)
+        with HETA(model).explaining_together(PROMPT, OUTPUTS, among, features, curvature="fisher") as explained:
+            passes = [explained(weights).about["passes"] for weights in (WEIGHTS, torch.tensor([1.0, 0, 0, 0]))]
+        assert passes == [8, 8]
+
+    def test_weights_of_other_outputs(self, model):
+        features = Features.of_tokens(range(8))
+        with (
+            GradientNorm(model).explaining_together(PROMPT, OUTPUTS, torch.arange(4) > 1, features) as explained,
+            pytest.raises(ValueError, match=r"weights are for the outputs \[2, 3\]"),
+        ):
+            explained(WEIGHTS)
 
 
 class TestFollowed:
@@ -161,6 +186,10 @@ class TestTrace:
         found = LLMTokenAttribution(method(demo[0]), demo[1]).trace(inp, OUTPUT, hops=2, **PARTS)
         assert len(found.hops) == 2
         assert found.provenance["hops"] == 2
+
+    def test_a_method_without_weights(self, demo, inp):
+        with pytest.raises(TypeError, match="TDD does not explain a weighted sum"):
+            LLMTokenAttribution(TDD(demo[0]), demo[1]).trace(inp, OUTPUT, **PARTS)
 
     def test_a_file_keeps_all(self, trace, tmp_path):
         trace.save(tmp_path / "it.json")

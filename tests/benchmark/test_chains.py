@@ -29,6 +29,13 @@ def test_recursion_leads_to_the_first_fact(name):
     assert with_it.both == 1
 
 
+@pytest.mark.parametrize("name", ["targeted", "gradient_norm", "ablation"])
+def test_without_recursion_a_rival_hides_the_first_fact(name):
+    without, with_it = measured([name], count=5, seed=1, rival=True)[name]
+    assert without.first < 0.6
+    assert with_it.both == 1
+
+
 def test_ablation_is_the_fall_without_a_sentence():
     model, tokenizer = load_model("chain")
     (chain,) = chains(1, seed=2)

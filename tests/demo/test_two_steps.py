@@ -49,6 +49,19 @@ def test_the_two_facts_are_the_evidence(seed):
         assert len({word for word in passage.replace(".", "").split() if word in NAMES}) == 10
 
 
+def test_a_rival_is_with_the_same_person():
+    for plain, item in zip(chains(30, 3), chains(30, 3, rival=True), strict=True):
+        written = item.reasoning.strip(" .")
+        assert (item.reasoning, item.answer) == (plain.reasoning, plain.answer)
+        beside = [sentence for sentence in sentences(item) if sentence.endswith(f" is with {written}.")]
+        assert len(beside) == 2
+        assert item.prompt[slice(*item.first)] in beside
+        assert sorted(sentences(item)) != sorted(sentences(plain))
+        changed = set(sentences(item)) - set(sentences(plain))
+        assert changed == set(beside) - {item.prompt[slice(*item.first)]}
+        assert item.id != plain.id
+
+
 def test_facts_are_in_any_order():
     """Neither fact comes first always, nor beside the other, nor at one end of the text."""
     order = [(sentences(item).index(item.prompt[slice(*item.first)]), item) for item in chains(100)]

@@ -40,7 +40,7 @@ class Estimate:
     """The scores of some outputs together.
 
     Attributes:
-        weights: (K,), of each output where they are all the K; None for 1.
+        weights: of each of the outputs; None for 1.
         products: how many products or gradients there were so far.
         omitted: the largest share of a matrix that was left out so far.
     """

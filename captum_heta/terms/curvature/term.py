@@ -86,7 +86,10 @@ class Curvature:
         contrast: Sequence[int] | None = None,
     ) -> None:
         self.trace, self.tolerance = trace, options.tolerance
-        rows = [range(k, k + 1) for k in range(len(targets))] if together is None else [range(len(targets))]
+        rows = [range(k, k + 1) for k in range(len(targets))]
+        if together is not None:
+            first, last = (int(place) for place in together.nonzero()[[0, -1], 0])
+            rows, together = [range(first, last + 1)], together[first : last + 1]
         self._estimates = [Estimate(trace, some, targets, contrast, options, batch, together) for some in rows]
 
     def is_factored(self, features: Features) -> bool:
