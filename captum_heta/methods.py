@@ -37,6 +37,7 @@ METHODS = {
     "heta": Method("HETA", "captum_heta.attr.heta", "HETA"),
     "targeted": Method("Targeted HETA", "captum_heta.attr.heta", "TargetedHETA"),
     "gradient_norm": Method("Gradient Norm", "captum_heta.attr.gradient_norm", "GradientNorm"),
+    "attnlrp": Method("AttnLRP", "captum_heta.attr.attn_lrp", "AttnLRP"),
     "ig": Method("Integrated Gradients", "captum.attr", "LayerIntegratedGradients", True),
     "gxa": Method("Gradient x Activation", "captum.attr", "LayerGradientXActivation", True),
     "ablation": Method("Feature Ablation", "captum.attr", "FeatureAblation"),

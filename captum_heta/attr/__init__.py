@@ -1,6 +1,7 @@
 """Attribution methods, one a file, and the wrapper that gives them Captum's LLM interface."""
 
 from captum_heta.attr.attention import AttentionRollout, LastAttention
+from captum_heta.attr.attn_lrp import AttnLRP
 from captum_heta.attr.base import TokenAttribution
 from captum_heta.attr.context_cite import ContextCite
 from captum_heta.attr.gradient_norm import GradientNorm
@@ -18,6 +19,7 @@ __all__ = [
     "HETA",
     "TDD",
     "AttentionRollout",
+    "AttnLRP",
     "ContextCite",
     "ContributionTerms",
     "GradientNorm",

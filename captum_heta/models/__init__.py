@@ -1,6 +1,6 @@
 """The only part of the package that knows the inside of Hugging Face models."""
 
-from captum_heta.models.calls import answered
+from captum_heta.models.calls import Call, answered, before, recorded
 from captum_heta.models.causal_lm import CausalLM
 from captum_heta.models.generation import GREEDY, end_tokens, generated, greedy, without_end
 from captum_heta.models.language_model import LanguageModel
@@ -10,6 +10,7 @@ from captum_heta.models.memory import MEMORY_VARIABLE, Batch
 from captum_heta.models.records import record_of
 from captum_heta.models.residual import Residual
 from captum_heta.models.seeds import seeded
+from captum_heta.models.selfcheck import UnfitModelError, in_a_pass
 from captum_heta.models.stages import Stage
 from captum_heta.models.trace import Trace, trace_of
 
@@ -18,6 +19,7 @@ __all__ = [
     "MEMORY_VARIABLE",
     "AttentionLayer",
     "Batch",
+    "Call",
     "CausalLM",
     "LanguageModel",
     "Layer",
@@ -27,14 +29,18 @@ __all__ = [
     "Residual",
     "Stage",
     "Trace",
+    "UnfitModelError",
     "answered",
+    "before",
     "end_tokens",
     "generated",
     "greedy",
+    "in_a_pass",
     "media_logits",
     "merged",
     "placeholders",
     "record_of",
+    "recorded",
     "runs",
     "seeded",
     "trace_of",

@@ -73,7 +73,22 @@ class LanguageModel(HuggingFaceModel):
         cache: Cache | None = None,
         per_layer: Tensor | None = None,
     ) -> Tensor:
-        """Next-token log-probabilities.
+        """Next-token log-probabilities (B, keep, V); arguments and errors as of `logits_of_embeds`."""
+        return self.logits_of_embeds(
+            embeds, position_ids, keep=keep, start=start, cache=cache, per_layer=per_layer
+        ).log_softmax(-1)
+
+    def logits_of_embeds(
+        self,
+        embeds: Tensor,
+        position_ids: Tensor | None = None,
+        *,
+        keep: int = 1,
+        start: int = 0,
+        cache: Cache | None = None,
+        per_layer: Tensor | None = None,
+    ) -> Tensor:
+        """The logits of next tokens.
 
         Args:
             embeds: (B, S, d), the input embeddings of S consecutive tokens.
@@ -101,8 +116,7 @@ class LanguageModel(HuggingFaceModel):
             per_layer = per_layer.expand(len(embeds), *per_layer.shape)
         with nullcontext() if self.head is None or len(embeds) == 1 else contiguous_before(self.head):
             logits = self.run(keep, cache, inputs_embeds=embeds, position_ids=position_ids, per_layer_inputs=per_layer)
-        logits = logits.to(embeds.device, torch.promote_types(logits.dtype, torch.float32))
-        return torch.log_softmax(logits, dim=-1)
+        return logits.to(embeds.device, torch.promote_types(logits.dtype, torch.float32))
 
     def log_probs_after(self, sequences: Sequence[Tensor], count: int) -> Tensor:
         """Next-token log-probabilities at the ends of sequences of different lengths, in as few passes as are right.

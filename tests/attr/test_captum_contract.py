@@ -22,6 +22,7 @@ from captum_heta import HETA, LLMTokenAttribution
 from captum_heta.attr import (
     TDD,
     AttentionRollout,
+    AttnLRP,
     ContextCite,
     LastAttention,
     NormXLogit,
@@ -50,7 +51,17 @@ GRADIENT = {
 }
 OURS = {
     method.__name__: lambda model, method=method: (LLMTokenAttribution, method(model))
-    for method in (HETA, AttentionRollout, LastAttention, NormXLogit, Peering, ProgressiveInference, ReAGent, TDD)
+    for method in (
+        HETA,
+        AttentionRollout,
+        AttnLRP,
+        LastAttention,
+        NormXLogit,
+        Peering,
+        ProgressiveInference,
+        ReAGent,
+        TDD,
+    )
 }
 on_templates = pytest.mark.parametrize("name", [*PERTURBATION, *OURS])
 on_tokens = pytest.mark.parametrize("name", [*PERTURBATION, *GRADIENT, *OURS])

@@ -7,6 +7,7 @@ from captum_heta import HETA, LLMTokenAttribution, TargetedHETA, TextInput
 from captum_heta.attr import (
     TDD,
     AttentionRollout,
+    AttnLRP,
     ContextCite,
     GradientNorm,
     LastAttention,
@@ -32,6 +33,8 @@ CASES = [
     (HETA, {"curvature": "fisher", "contrast": [4, 20, 21]}),
     (TargetedHETA, {"skip": 0}),
     (GradientNorm, {}),
+    (AttnLRP, {}),
+    (AttnLRP, {"contrast": [4, 20, 21]}),
     (AttentionRollout, {}),
     (LastAttention, {}),
     (NormXLogit, {}),

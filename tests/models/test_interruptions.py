@@ -15,7 +15,7 @@ import torch
 
 import captum_heta.models
 from captum_heta import HETA
-from captum_heta.attr import NormXLogit, Peering
+from captum_heta.attr import AttnLRP, NormXLogit, Peering
 from captum_heta.metrics import gaussian_sensitivity
 from captum_heta.testing.architectures import tiny_model
 
@@ -47,6 +47,7 @@ CALLS = {
     "fisher": lambda model: HETA(model).attribute(IDS, target=3, curvature="fisher", rank=2),
     "last layers": lambda model: HETA(model).attribute(IDS, target=3, curvature="exact", n_samples=1, last_n_layers=1),
     "no target": lambda model: HETA(model).attribute(IDS, curvature="low_rank", rank=2),
+    "relevance": lambda model: AttnLRP(model).attribute(IDS, target=3),
     "states": lambda model: NormXLogit(model).attribute(IDS, layer=1),
     "peering": lambda model: Peering(model).attribute(IDS, target=3),
     "noise": lambda model: gaussian_sensitivity(

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from captum_heta import HETA
-from captum_heta.attr import TDD, AttentionRollout, ContextCite, NormXLogit, Peering, ReAGent
+from captum_heta.attr import TDD, AttentionRollout, AttnLRP, ContextCite, NormXLogit, Peering, ReAGent
 from captum_heta.testing.architectures import tiny_model
 
 peft = pytest.importorskip("peft")
@@ -19,7 +19,7 @@ def lora():
     return peft.get_peft_model(tiny_model("llama"), config).eval()
 
 
-@pytest.mark.parametrize("method", [HETA, AttentionRollout, NormXLogit, Peering, TDD, ReAGent, ContextCite])
+@pytest.mark.parametrize("method", [HETA, AttentionRollout, AttnLRP, NormXLogit, Peering, TDD, ReAGent, ContextCite])
 def test_lora_is_the_merged_model(method):
     merged = lora().merge_and_unload()
     torch.testing.assert_close(
