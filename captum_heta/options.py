@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 CURVATURE_MODES = ("auto", "exact", "low_rank", "gauss_newton", "fisher", "gradient")
 # Those that know the matrix by factors: probes then cost no products.
 FACTORED = ("low_rank", "fisher", "gradient")
-FLOWS = ("attention", "contribution")
+FLOWS = ("attention", "contribution", "published")
 INFORMATION = ("kl", "target")
 FUSIONS = ("sum", "product")
 BALANCED = "balanced"
@@ -160,7 +160,9 @@ class HETAOptions(ContrastOptions, CurvatureOptions, BatchOptions):
             tokens' embeddings, "mean" for the mean of the prompt's, or token ids (an int, or a tensor that broadcasts
             to ``inputs``) for theirs.
         flow: the gate. "attention": M, the paper's, which follows attention and is large for an attention sink.
-            "contribution": G, which follows what attention really adds to the residual stream.
+            "contribution": G, which follows what attention really adds to the residual stream. "published": M as the
+            code that the paper's authors published computes it, to compare with figures that were made with it: each
+            head is followed by itself, and values are those of hidden states without the layer's norm.
         information: what is lost with a masked token. "kl": I, the paper's, the divergence of the whole prediction.
             "target": D, the fall of log P(target), or of the difference with ``contrast``, where it is above 0.
         fusion: "sum": gate (beta S + gamma information), Eq. 5. "product": gate sqrt(S) information, as shares, which

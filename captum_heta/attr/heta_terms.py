@@ -67,6 +67,8 @@ _OF_CHOICE: dict[tuple[str, str], type[Terms]] = {
     ("contribution", "target"): TargetedTerms,
     ("contribution", "kl"): ContributionTerms,
     ("attention", "target"): TargetTerms,
+    ("published", "kl"): HETATerms,
+    ("published", "target"): TargetTerms,
 }
 
 

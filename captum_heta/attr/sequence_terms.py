@@ -13,14 +13,20 @@ from captum_heta.attr.heta_terms import Terms, terms_of
 from captum_heta.attr.sequences import TaskSequence
 from captum_heta.attr.sink import warn_of_sink
 from captum_heta.features import Features
-from captum_heta.models import Batch
+from captum_heta.models import Batch, Layer
 from captum_heta.options import CurvatureOptions, HETAOptions
 from captum_heta.terms.contribution_flow import contribution_flow
 from captum_heta.terms.curvature import Curvature, Sensitivity
 from captum_heta.terms.information import MaskedCopies, divergence, fall
 from captum_heta.terms.lazy import lazily
+from captum_heta.terms.published_flow import published_flow
 from captum_heta.terms.semantic_flow import semantic_flow
 
+_FLOWS: dict[str, Callable[[Sequence[Layer], Tensor, Tensor | None], Tensor]] = {
+    "attention": semantic_flow,
+    "contribution": contribution_flow,
+    "published": published_flow,
+}
 SKIP = 0.02
 # Masked passes that read as many tokens as so many whole prompts are made in any case: about a gradient's work each.
 _READINGS = 24
@@ -65,7 +71,7 @@ class SequenceTerms:
         self.sequence, self.options, self.products = sequence, options, products
         # checked before anything is run
         masking = sequence.masking(options.baselines, copies, sequence.task.advance)
-        self.trace = sequence.traced(residuals=options.flow == "contribution")
+        self.trace = sequence.traced(options.flow == "contribution", options.flow == "published")
         measure = fall(sequence.outputs, sequence.others) if options.information == "target" else divergence
         self.copies = MaskedCopies(self.trace, masking, [measure])
         self._weigh(sequence.task.together)
@@ -132,10 +138,8 @@ class SequenceTerms:
     def _token_flow(self) -> Tensor:
         """M or G of all tokens."""
         if self._flow is None:
-            if self.options.flow == "contribution":
-                self._flow = contribution_flow(self.trace.layers, self.trace.output_positions, self.together)
-            else:
-                self._flow = semantic_flow(self.trace.layers, self.trace.output_positions, self.together)
+            self._flow = _FLOWS[self.options.flow](self.trace.layers, self.trace.output_positions, self.together)
+            if self.options.flow == "attention":
                 warn_of_sink(self.sequence.lm, self._flow, self.sequence.task)
         return self._flow
 

@@ -69,20 +69,20 @@ class TaskSequence:
         """What the layers read of the token ids beside the embeddings; None for most models."""
         return self.lm.per_layer(self.ids)
 
-    def traced(self, residuals: bool = False) -> Trace:
-        """One pass over it, whose predictions are checked.
+    def traced(self, residuals: bool = False, published: bool = False) -> Trace:
+        """One pass over it, whose predictions are checked; see `captum_heta.models.trace_of`.
 
         Raises:
             RuntimeError: if they are no numbers.
             ValueError: if an output, or what it is compared with, has the probability 0.
         """
-        trace = self.unchecked(residuals)
+        trace = self.unchecked(residuals, published)
         check_predictions(self.lm, trace.log_probs, self.outputs)
         if self.others is not None:
             check_predictions(self.lm, trace.log_probs, self.others)
         return trace
 
-    def unchecked(self, residuals: bool = False) -> Trace:
+    def unchecked(self, residuals: bool = False, published: bool = False) -> Trace:
         """As `traced`, whatever it predicts."""
         embeds, positions, rereading = self.read
         return trace_of(
@@ -92,6 +92,7 @@ class TaskSequence:
             position_ids=positions,
             per_layer=self.per_layer,
             residuals=residuals,
+            published=published,
             rereading=rereading,
         )
 

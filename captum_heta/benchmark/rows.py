@@ -245,12 +245,13 @@ _ALIGNED = (
     RANDOM,
 )
 
-# each of the three changes alone, and two of them; the terms alone and by two; what the curvature adds to a gradient
+# each of the three changes alone, and two of them; the gate of the published code; the terms alone and by two; what the
+# curvature adds to a gradient
 _TARGETED = (
     "targeted",
     *("heta:fisher", "heta:fisher+flow=contribution", "heta:fisher+information=target", "heta:fisher+fusion=product"),
     *("heta:fisher+flow=contribution+information=target", "heta:fisher+flow=contribution+fusion=product"),
-    *("heta:fisher+information=target+fusion=product", "heta:fisher+beta=balanced"),
+    *("heta:fisher+information=target+fusion=product", "heta:fisher+beta=balanced", "heta:fisher+flow=published"),
     *(f"targeted/{part}" for part in _PARTS),
     *("targeted:gradient", "targeted:baselines=zero"),
     *("gradient_norm", "ablation", RANDOM),
@@ -262,7 +263,7 @@ PRESETS = {
     "table1": Preset(_COMPARED, ("soft_nc", "soft_ns", "pi_soft_nc", "pi_soft_ns")),
     "table2": Preset(_COMPARED, ("dsa", "f1", "top1")),
     "ablation": Preset(
-        ("heta", *(f"heta/{part}" for part in _PARTS), "gradient_norm", RANDOM),
+        ("heta", *(f"heta/{part}" for part in _PARTS), "heta:flow=published", "gradient_norm", RANDOM),
         ("pi_soft_nc", "pi_soft_ns", "dsa", "f1"),
     ),
     "robustness": Preset(

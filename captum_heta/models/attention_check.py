@@ -17,6 +17,7 @@ from captum_heta.models.families import decoder_layers
 from captum_heta.models.interface import attention_weights, product
 from captum_heta.models.language_model import LanguageModel
 from captum_heta.models.mixing import WITHOUT_ATTENTION, Attention, Others, Place, places
+from captum_heta.models.published import WAY_OUT, PublishedWeights, published_weights
 from captum_heta.models.residual import Form, Gatherers, residual_forms
 from captum_heta.models.selfcheck import UnfitModelError, in_a_pass
 from captum_heta.models.state import own_implementations, runs_eagerly
@@ -128,6 +129,22 @@ class AttentionFindings:
     @in_a_pass
     def _residual_forms(self) -> list[Form]:
         return residual_forms(self.lm, [self._gatherers(place) for place in self.places], self.ids)
+
+    @property
+    def published_weights(self) -> list[PublishedWeights | None]:
+        """Where the code that HETA's authors published finds W_V and W_O of each layer.
+
+        Raises:
+            TypeError: for a model with a layer that has not one attention module that can be read, and as
+                `captum_heta.models.published.published_weights` does.
+        """
+        layers = [place.layer for place in self.places if isinstance(place, Attention)]
+        if len(layers) < len(self.places) or layers != list(range(self.lm.n_layers)):
+            raise UnfitModelError(
+                f"flow='published' follows each head through all layers, and of the {self.lm.n_layers} of {self.name} "
+                f"those with one attention module that can be read are {sorted(set(layers))}. {WAY_OUT}"
+            )
+        return published_weights(self.lm, [place.module for place in self.places if isinstance(place, Attention)])
 
     def _gatherers(self, place: Place) -> Gatherers:
         if isinstance(place, Others):

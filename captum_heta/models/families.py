@@ -107,9 +107,6 @@ def _hooked(module: nn.Module) -> bool:
 def head_weights(projection: nn.Module, size: int, like: Tensor) -> Tensor:
     """W_O split by head, (heads, head size, d), such that the projection's output is sum_h z_h @ W_O[h] + bias.
 
-    A projection of another class than torch's or GPT-2's is asked what it does: quantized ones keep no weight to read,
-    adapters add to it, and accelerate brings it in for a call only.
-
     Args:
         projection: the module that mixes the heads.
         size: of a head.
@@ -119,17 +116,34 @@ def head_weights(projection: nn.Module, size: int, like: Tensor) -> Tensor:
         TypeError: if ``projection`` says nowhere how many inputs it takes.
         ValueError: if its inputs do not divide into heads of ``size``.
     """
-    if type(projection) is Conv1D and not projection.weight.is_meta and not _hooked(projection):
-        weight = projection.weight  # GPT-2's Conv1D keeps its weight transposed
-    elif is_plain(projection):
-        weight = projection.weight.T
-    else:
-        weight = _asked(projection, like)
+    weight = matrix(projection, like)
     if weight.shape[0] % size:
         raise ValueError(
             f"The output projection takes {weight.shape[0]} inputs, which heads of size {size} do not divide."
         )
-    return weight.detach().to(torch.promote_types(weight.dtype, torch.float32)).unflatten(0, (-1, size))
+    return weight.unflatten(0, (-1, size))
+
+
+def matrix(projection: nn.Module, like: Tensor) -> Tensor:
+    """W (inputs, outputs) of a projection that makes z @ W + bias of z, in float32 or better.
+
+    One of another class than torch's or GPT-2's is asked what it does: quantized ones keep no weight to read, adapters
+    add to it, and accelerate brings it in for a call only.
+
+    Args:
+        projection: the module.
+        like: a tensor of the dtype and device that it takes.
+
+    Raises:
+        TypeError: if it says nowhere how many inputs it takes.
+    """
+    if type(projection) is Conv1D and not projection.weight.is_meta and not _hooked(projection):
+        weight: Tensor = projection.weight  # GPT-2's Conv1D keeps its weight transposed
+    elif is_plain(projection):
+        weight = projection.weight.T
+    else:
+        weight = _asked(projection, like)
+    return weight.detach().to(torch.promote_types(weight.dtype, torch.float32))
 
 
 @torch.no_grad()
@@ -137,7 +151,7 @@ def _asked(projection: nn.Module, like: Tensor) -> Tensor:
     inputs = getattr(projection, "in_features", None) or getattr(projection, "nx", None)
     if not isinstance(inputs, int):
         raise TypeError(
-            f"The output projection {type(projection).__name__} has no in_features: HETA cannot tell its heads apart. "
+            f"The projection {type(projection).__name__} has no in_features: HETA cannot tell its heads apart. "
             "Load the model without quantization and merge its adapters."
         )
     ones = torch.eye(inputs, dtype=like.dtype, device=like.device)

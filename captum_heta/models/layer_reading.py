@@ -14,6 +14,7 @@ from captum_heta.models.interface import Attended, attention_weights, listening
 from captum_heta.models.layers import AttentionLayer, Layer, Mixer, MixingLayer
 from captum_heta.models.memory import Batch
 from captum_heta.models.mixing import Attention, Others
+from captum_heta.models.published import PublishedLayer, PublishedWeights
 from captum_heta.models.residual import Form, Residual
 
 
@@ -30,11 +31,17 @@ class LayerReading:
     Args:
         lm: the model, within `CausalLM.ready`.
         entered: the numbers of the places of which what their layer is given is kept.
+        published: for each place where the code that HETA's authors published finds weights, if that is read; with it
+            what every layer is given is kept.
     """
 
-    def __init__(self, lm: CausalLM, entered: Sequence[int]) -> None:
+    def __init__(
+        self, lm: CausalLM, entered: Sequence[int], published: Sequence[PublishedWeights | None] | None = None
+    ) -> None:
         self.lm = lm
         self.places = lm.attention.places
+        self.published = published
+        entered = entered if published is None else range(len(self.places))
         self.entered = {number: lm.layer(self.places[number].layer) for number in entered}
         self.values: dict[int, Tensor] = {}
         self.gathered: dict[int, list[Tensor]] = {}
@@ -106,6 +113,7 @@ class LayerReading:
             self.lm.attention.module(place.projection),
             self._residual(number, form, calls),
             self._gates(number) if number in self.gathered else None,
+            self._published(number),
         )
 
     def _mixing(self, number: int, place: Others, form: Form | None) -> MixingLayer:
@@ -124,13 +132,22 @@ class LayerReading:
         given = torch.cat([call.hidden_states.flatten(0, -2) for call in self.mixed[number]]).reshape(made.shape)
         return torch.where(made == 0, 0, given / torch.where(made == 0, 1, made))
 
+    def _published(self, number: int) -> PublishedLayer | None:
+        if self.published is None:
+            return None
+        return PublishedLayer(self._given_to_layer(number), self.published[number])
+
+    def _given_to_layer(self, number: int) -> Tensor:
+        """(T, d)."""
+        return torch.cat([call.hidden_states[0] for call in self.streams[number]])
+
     def _residual(self, number: int, form: Form | None, calls: Sequence[Call]) -> Residual | None:
         """The residual stream of a layer, from what was given to it or to its attention."""
         if form is None:
             return None
         norm = None if form.norm is None else self.lm.layer(self.places[number].layer).get_submodule(form.norm)
-        given = calls if form.of_given else self.streams[number]
-        return Residual(torch.cat([call.hidden_states[0] for call in given]), form.kept, form.scale, norm)
+        given = torch.cat([call.hidden_states[0] for call in calls]) if form.of_given else self._given_to_layer(number)
+        return Residual(given, form.kept, form.scale, norm)
 
     def _weights(
         self, place: Attention, calls: list[tuple[int, Call]], past: Sequence[KeysValues]

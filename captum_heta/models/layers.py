@@ -13,6 +13,7 @@ from captum_heta.models.calls import Call, first
 from captum_heta.models.families import head_weights
 from captum_heta.models.linear_form import linear_form
 from captum_heta.models.memory import Batch
+from captum_heta.models.published import PublishedLayer
 from captum_heta.models.residual import Residual
 
 
@@ -27,6 +28,7 @@ class AttentionLayer:
         projection: W_O, the module that mixes the heads.
         residual: the residual stream around it, if it was asked for.
         gates: by what A V is multiplied on its way to W_O, (T, H, head size); None for nothing.
+        published: what the code that HETA's authors published reads of the layer, if it was asked for.
     """
 
     weights: Callable[[], Iterator[tuple[int, Tensor]]]
@@ -34,6 +36,7 @@ class AttentionLayer:
     projection: nn.Module
     residual: Residual | None = None
     gates: Tensor | None = None
+    published: PublishedLayer | None = None
 
     @property
     def length(self) -> int:

@@ -132,6 +132,7 @@ def trace_of(
     position_ids: Tensor | None = None,
     per_layer: Tensor | None = None,
     residuals: bool = False,
+    published: bool = False,
     rereading: Rereading | None = None,
 ) -> Trace:
     """Run the whole sequence once and keep what the terms of HETA read from it. Call within `CausalLM.ready`.
@@ -143,13 +144,15 @@ def trace_of(
         position_ids: (T,), if they are not 0 to T - 1; (A, T) for a rotary embedding with A axes.
         per_layer: what `LanguageModel.per_layer` gives for the token ids.
         residuals: keep the residual stream around each layer's attention too.
+        published: keep what `captum_heta.terms.published_flow` reads of each layer too.
         rereading: how a sequence with pictures or sound is run, where its embeddings are not all of it.
 
     Raises:
-        TypeError: for ``residuals``, if the model's is not known; says why.
+        TypeError: for ``residuals`` and for ``published``, if the model's are not known; says why.
     """
     forms = lm.attention.residual_forms if residuals else []
-    reading = LayerReading(lm, [number for number, form in enumerate(forms) if not form.of_given])
+    entered = [number for number, form in enumerate(forms) if not form.of_given]
+    reading = LayerReading(lm, entered, lm.attention.published_weights if published else None)
     # without a config: sliding-window layers keep every value too
     cache = DynamicCache() if lm.attention.takes_cache else None
     log_probs, starts = [], []

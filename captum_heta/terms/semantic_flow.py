@@ -129,7 +129,15 @@ def semantic_flow(layers: Sequence[Layer], positions: Tensor, together: Tensor |
         ValueError: if no layer carries anything to a target position, or something that is not finite.
     """
     steps = rollout(layers, positions, together)
-    flow = torch.stack([step.carried for step in steps if step.carried is not None]).sum(0)
+    return over_its_sum(torch.stack([step.carried for step in steps if step.carried is not None]).sum(0))
+
+
+def over_its_sum(flow: Tensor) -> Tensor:
+    """A flow (K, T) with rows of sum 1.
+
+    Raises:
+        ValueError: if nothing flows to a target position, or something that is not finite.
+    """
     total = flow.sum(-1, keepdim=True)
     if not torch.isfinite(total).all():
         raise ValueError(

@@ -216,3 +216,38 @@ def naive_contribution_flow(
             below[t] += rho[t] * kept / z
         rho = below
     return torch.tensor(rho, dtype=torch.float64)
+
+
+def naive_published_flow(
+    attentions: Sequence[Tensor],
+    states: Sequence[Tensor],
+    values: Sequence[Tensor],
+    outputs: Sequence[Tensor],
+    target: int,
+) -> Tensor:
+    """M as the code that HETA's authors published has it, by whole matrices from the bottom, (T,).
+
+    Args:
+        attentions: A of each layer, (H, T, T), the first layer first.
+        states: what enters each layer, (T, d).
+        values: W_V of each layer, (d, v), whose columns are cut into H pieces; empty where all norms are 1.
+        outputs: W_O of each layer, (inputs, d), whose first v rows are cut likewise.
+        target: the target position.
+    """
+    heads, length = attentions[0].shape[:2]
+    flow = torch.zeros(length, dtype=torch.float64)
+    for head in range(heads):
+        product = torch.eye(length, dtype=torch.float64)
+        for layer, attention in enumerate(attentions):
+            mixed = (attention[head].double() + torch.eye(length)) / 2
+            for t in range(length):
+                mixed[t] /= mixed[t].sum()
+            product = mixed @ product
+            for i in range(length):
+                norm = 1.0
+                if values:
+                    size = values[layer].shape[1] // heads
+                    some = slice(head * size, (head + 1) * size)
+                    norm = (states[layer][i] @ values[layer][:, some] @ outputs[layer][some]).abs().sum().item()
+                flow[i] += product[target, i] * norm
+    return flow / flow.sum()

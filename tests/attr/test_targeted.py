@@ -105,7 +105,7 @@ def test_options_of_heta_are_the_targeted_form(model, targeted):
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        ({"flow": "river"}, "flow must be one of attention, contribution, got 'river'"),
+        ({"flow": "river"}, "flow must be one of attention, contribution, published, got 'river'"),
         ({"information": "all"}, "information must be one of kl, target, got 'all'"),
         ({"fusion": "mean"}, "fusion must be one of sum, product, got 'mean'"),
         ({"fusion": "product", "beta": 0.5}, "beta weighs a sum, and fusion is 'product', got 0.5"),

@@ -93,7 +93,11 @@ def test_a_part_of_heta_is_made_of_its_terms(demo, name, expected):
         (["ig:exact"], {}, "'ig:exact' is no row of a benchmark: ig has no modes or parts"),
         (["heta:fast"], {}, "'heta:fast': there is no curvature mode 'fast', only auto, exact"),
         (["ig:flow=attention"], {}, "'ig:flow=attention' is no row of a benchmark"),
-        (["heta:flow=river"], {}, "'heta:flow=river': flow must be one of attention, contribution, got 'river'"),
+        (
+            ["heta:flow=river"],
+            {},
+            "'heta:flow=river': flow must be one of attention, contribution, published, got 'river'",
+        ),
         (["heta:flows=attention"], {}, "'heta:flows=attention': HETA has no option 'flows'; it has"),
         (["heta:fisher+curvature=exact"], {}, "has curvature twice"),
         (["targeted/beta=0.5"], {}, "'targeted/beta=0.5': a product has no weights"),
