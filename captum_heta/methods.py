@@ -44,6 +44,7 @@ METHODS = {
     "shapley": Method("Shapley Value Sampling", "captum.attr", "ShapleyValueSampling"),
     "lime": Method("LIME", "captum.attr", "Lime"),
     "kernel_shap": Method("Kernel SHAP", "captum.attr", "KernelShap"),
+    "routes": Method("Information Flow Routes", "captum_heta.attr.flow_routes", "InformationFlowRoutes"),
     "rollout": Method("Attention Rollout", "captum_heta.attr.attention", "AttentionRollout"),
     "attention": Method("Last Attention", "captum_heta.attr.attention", "LastAttention"),
     "normxlogit": Method("NormXLogit", "captum_heta.attr.normxlogit", "NormXLogit"),

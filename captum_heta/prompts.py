@@ -12,7 +12,10 @@ from captum_heta.models import LanguageModel, Media, placeholders, runs
 
 Baselines = str | int | Tensor | None
 
-MEDIA_READERS = "Pictures and sound are read by HETA, TargetedHETA, GradientNorm, AttentionRollout and LastAttention."
+MEDIA_READERS = (
+    "Pictures and sound are read by HETA, TargetedHETA, GradientNorm, InformationFlowRoutes, AttentionRollout and "
+    "LastAttention."
+)
 
 
 @dataclass(frozen=True, eq=False)

@@ -4,6 +4,7 @@ from captum_heta.attr.attention import AttentionRollout, LastAttention
 from captum_heta.attr.attn_lrp import AttnLRP
 from captum_heta.attr.base import TokenAttribution
 from captum_heta.attr.context_cite import ContextCite
+from captum_heta.attr.flow_routes import InformationFlowRoutes
 from captum_heta.attr.gradient_norm import GradientNorm
 from captum_heta.attr.heta import HETA, TargetedHETA
 from captum_heta.attr.heta_terms import ContributionTerms, HETATerms, TargetedTerms, TargetTerms
@@ -24,6 +25,7 @@ __all__ = [
     "ContributionTerms",
     "GradientNorm",
     "HETATerms",
+    "InformationFlowRoutes",
     "LLMTokenAttribution",
     "LLMTokenAttributionResult",
     "LastAttention",

@@ -15,7 +15,9 @@ QUERIES = 128
 
 
 @torch.no_grad()
-def contribution_flow(layers: Sequence[Layer], positions: Tensor, together: Tensor | None = None) -> Tensor:
+def contribution_flow(
+    layers: Sequence[Layer], positions: Tensor, together: Tensor | None = None, threshold: float = 0.0
+) -> Tensor:
     """Contributions to the residual stream, rolled out from target positions.
 
     Attention of layer l makes y_t = x_t + sum over i, h of c_ti^h of the residual stream x_t, with
@@ -33,6 +35,8 @@ def contribution_flow(layers: Sequence[Layer], positions: Tensor, together: Tens
         layers: those that carry tokens on, each with its `captum_heta.models.Residual`, the first layer first.
         positions: (K,), the target positions.
         together: (K,), their weights in one row for all of them; None for a row each.
+        threshold: only the edges E_ti and R_t above it are followed, over their sum: the information flow routes. Where
+            none is, all stays with the token.
 
     Returns:
         (K, T), or (1, T) of all ``together``; float32 or better: non-negative, each row sums to 1 and is 0 after its
@@ -43,7 +47,7 @@ def contribution_flow(layers: Sequence[Layer], positions: Tensor, together: Tens
     """
     rho = beginning(positions, layers[-1].length, together)
     for layer in reversed(layers):
-        rho = _below(layer, rho)
+        rho = _below(layer, rho, threshold)
     if not torch.isfinite(rho).all():
         raise ValueError(
             "What arrives at the target is not finite: check the embeddings and weights of the model for NaN and "
@@ -52,11 +56,11 @@ def contribution_flow(layers: Sequence[Layer], positions: Tensor, together: Tens
     return rho
 
 
-def _below(layer: Layer, rho: Tensor) -> Tensor:
+def _below(layer: Layer, rho: Tensor, threshold: float) -> Tensor:
     """Rho E + rho R of one layer, (K, T)."""
     if isinstance(layer, MixingLayer):
         edges, kept = _of_mixers(layer)
-        passed, stays = _handed_on(rho.to(edges.dtype), edges, kept)
+        passed, stays = _handed_on(rho.to(edges.dtype), edges, kept, threshold)
         return passed + stays
     sums = _Sums(layer)
     rho = rho.to(sums.dtype)
@@ -66,21 +70,25 @@ def _below(layer: Layer, rho: Tensor) -> Tensor:
         rows = rho[:, start:stop].sum(0).nonzero()[:, 0]  # the queries that something goes through
         for some in rows.split(QUERIES):
             edges, kept = sums.proximities(start + some, weights[:, some.to(weights.device)])
-            passed, stays = _handed_on(rho[:, start + some], edges, kept)
+            passed, stays = _handed_on(rho[:, start + some], edges, kept, threshold)
             below[:, : edges.shape[-1]] += passed
             below[:, start + some] += stays
     return below
 
 
-def _handed_on(rho: Tensor, edges: Tensor, kept: Tensor) -> tuple[Tensor, Tensor]:
+def _handed_on(rho: Tensor, edges: Tensor, kept: Tensor, threshold: float) -> tuple[Tensor, Tensor]:
     """What queries hand on to their keys, (K, keys), and what they keep, (K, Q).
 
     Args:
         rho: (K, Q).
         edges: (Q, keys), of each key's parts.
         kept: (Q,), of the stream.
+        threshold: of their share in the sum of both.
     """
     edges, kept = edges.to(rho.device), kept.to(rho.device)
+    least = threshold * (edges.sum(-1) + kept)
+    # NaN is not below anything: it stays, and is told of in the end
+    edges, kept = torch.where(edges <= least[:, None], 0, edges), torch.where(kept <= least, 0, kept)
     total = edges.sum(-1) + kept
     stuck = total == 0  # where nothing has a part in the sum, all of it stays
     kept, total = torch.where(stuck, 1, kept), torch.where(stuck, 1, total)

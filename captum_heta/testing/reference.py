@@ -188,6 +188,42 @@ def naive_semantic_flow(layers: Sequence[AttentionLayer], target: int, mixers: S
     return torch.tensor(flow, dtype=torch.float64) / sum(flow)
 
 
+def naive_flow_routes(
+    streams: Sequence[Tensor], sums: Sequence[Tensor], parts: Sequence[Tensor], target: int, threshold: float
+) -> Tensor:
+    """What arrives at each token by information flow routes, one route after the other, (T,).
+
+    Args:
+        streams: as in `naive_contribution_flow`.
+        sums: as there.
+        parts: as there.
+        target: the target position.
+        threshold: edges above it are followed; where there is none, the residual stream is.
+    """
+    scores = torch.zeros(len(streams[0]), dtype=torch.float64)
+
+    def follow(layer: int, t: int, weight: float) -> None:
+        if layer < 0:
+            scores[t] += weight
+            return
+        y = sums[layer][t]
+
+        def proximity(part: Tensor) -> float:
+            return max(0.0, (y.abs().sum() - (y - part).abs().sum()).item())
+
+        edges = [(t, proximity(streams[layer][t]))]
+        for i in range(len(streams[0])):
+            edges.append((i, sum(proximity(head[t, i]) for head in parts[layer])))
+        total = sum(edge for _, edge in edges)
+        kept = [(token, edge) for token, edge in edges if edge / total > threshold] or edges[:1]
+        left = sum(edge for _, edge in kept)
+        for token, edge in kept:
+            follow(layer - 1, token, weight * edge / left)
+
+    follow(len(streams) - 1, target, 1.0)
+    return scores
+
+
 def naive_contribution_flow(
     streams: Sequence[Tensor], sums: Sequence[Tensor], parts: Sequence[Tensor], target: int
 ) -> Tensor:

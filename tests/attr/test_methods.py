@@ -11,6 +11,7 @@ from captum_heta.attr import (
     TDD,
     AttentionRollout,
     ContextCite,
+    InformationFlowRoutes,
     LastAttention,
     NormXLogit,
     Peering,
@@ -302,6 +303,7 @@ class TestContextCite:
 ALL = {
     "AttentionRollout": {},
     "ContextCite": {"n_samples": 8},
+    "InformationFlowRoutes": {},
     "LastAttention": {},
     "NormXLogit": {},
     "Peering": {},
@@ -312,7 +314,8 @@ ALL = {
 CLASSES = {
     method.__name__: method
     for method in (
-        AttentionRollout, ContextCite, LastAttention, NormXLogit, Peering, ProgressiveInference, ReAGent, TDD,
+        AttentionRollout, ContextCite, InformationFlowRoutes, LastAttention, NormXLogit, Peering, ProgressiveInference,
+        ReAGent, TDD,
     )
 }  # fmt: skip
 

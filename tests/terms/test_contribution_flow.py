@@ -7,7 +7,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from captum_heta.models import CausalLM, trace_of
 from captum_heta.terms.contribution_flow import contribution_flow
 from captum_heta.testing.architectures import CONFIGS, tiny_model
-from captum_heta.testing.reference import naive_contribution_flow, whole_attention
+from captum_heta.testing.reference import naive_contribution_flow, naive_flow_routes, whole_attention
 
 
 class Layout(NamedTuple):
@@ -174,3 +174,42 @@ def test_equals_the_loop_over_the_models_own_sums(name):
     # norms compute in float32; the parts of the oracle make up the model's own sums, but for biases of the projection
     for stream, y, parts, bias in zip(*naive[0][1], biases, strict=True):
         torch.testing.assert_close(stream + parts.sum((0, 2)) + layout.scale * bias, y, rtol=1e-5, atol=2e-7)
+
+
+@pytest.mark.parametrize("threshold", [0.02, 0.04, 0.1, 0.3, 0.6])
+@pytest.mark.parametrize("name", ["gpt2", "llama", "gemma2", "gpt_neox", "gpt_oss"])
+def test_equals_routes_followed_one_by_one(name, threshold):
+    make, layout = CASES[name]
+    model = make().double()
+    lm = CausalLM(model)
+    ids = torch.randperm(90, generator=torch.Generator().manual_seed(1))[:LENGTH]
+    with lm.lock, lm.restored(), lm.ready():
+        trace = trace_of(lm, lm.embed(ids), 2, residuals=True)
+        found = contribution_flow(trace.layers, trace.output_positions, threshold=threshold)
+        whole = contribution_flow(trace.layers, trace.output_positions)
+        naive = [
+            naive_flow_routes(*oracle(model, layout, trace, ids, int(p))[1], int(p), threshold)
+            for p in trace.output_positions
+        ]
+    torch.testing.assert_close(found, torch.stack(naive), rtol=1e-6, atol=1e-9)
+    torch.testing.assert_close(found.sum(-1), torch.ones(2, dtype=torch.float64))
+    assert (found - whole).abs().max() > 1e-4  # edges are left out
+
+
+def test_where_no_edge_is_important_the_residual_stream_is_followed():
+    model = tiny_model("llama")
+    lm = CausalLM(model)
+    with lm.lock, lm.restored(), lm.ready():
+        trace = trace_of(lm, lm.embed(torch.arange(LENGTH)), 1, residuals=True)
+        (found,) = contribution_flow(trace.layers, trace.output_positions, threshold=0.999)
+    assert found.tolist() == [0.0] * (LENGTH - 1) + [1.0]
+
+
+def test_what_is_not_finite_is_told_and_not_left_out():
+    lm = CausalLM(tiny_model("llama"))
+    with lm.lock, lm.restored(), lm.ready():
+        trace = trace_of(lm, lm.embed(torch.arange(LENGTH)), 1, residuals=True)
+        trace.layers[-1].residual.stream[-1, 0] = torch.nan
+        for threshold in (0, 0.04):
+            with pytest.raises(ValueError, match="What arrives at the target is not finite"):
+                contribution_flow(trace.layers, trace.output_positions, threshold=threshold)
