@@ -5,8 +5,10 @@ from captum_heta.datasets.curated import read_curated
 from captum_heta.datasets.example import Example
 from captum_heta.datasets.facts import build_facts
 from captum_heta.datasets.generated import GENERATED, generate
+from captum_heta.datasets.hotpotqa import read_hotpotqa
 from captum_heta.datasets.lambada import read_lambada
 from captum_heta.datasets.longra import read_longra
+from captum_heta.datasets.musique import read_musique
 from captum_heta.datasets.needles import build_needles
 from captum_heta.datasets.registry import DATASETS, read
 from captum_heta.datasets.tellmewhy import read_tellmewhy
@@ -24,8 +26,10 @@ __all__ = [
     "generate",
     "read",
     "read_curated",
+    "read_hotpotqa",
     "read_lambada",
     "read_longra",
+    "read_musique",
     "read_tellmewhy",
     "read_wikibio",
     "sciq_questions",

@@ -1,4 +1,4 @@
-"""Records of JSON, JSON Lines and text, whose fields are checked when they are read."""
+"""Records of JSON, JSON Lines, Parquet and text, whose fields are checked when they are read."""
 
 import json
 from collections.abc import Callable, Iterable, Mapping
@@ -43,13 +43,20 @@ class Record:
         """A whole number."""
         return self._typed(field, "a whole number", _is_integer)
 
-    def texts(self, field: str) -> list[str]:
-        """Texts, none of them blank, without white space around them."""
+    def flag(self, field: str) -> bool:
+        """True or False."""
+        return self._typed(field, "true or false", lambda value: isinstance(value, bool))
+
+    def texts(self, field: str, blank: bool = False) -> list[str]:
+        """Texts without white space around them, none of them ``blank`` unless that is allowed."""
 
         def valid(values: Any) -> bool:
-            return isinstance(values, list) and all(isinstance(value, str) and value.strip() for value in values)
+            return isinstance(values, list) and all(
+                isinstance(value, str) and (blank or value.strip()) for value in values
+            )
 
-        return [value.strip() for value in self._typed(field, "a list of texts that are not blank", valid)]
+        expected = "a list of texts" if blank else "a list of texts that are not blank"
+        return [value.strip() for value in self._typed(field, expected, valid)]
 
     def integers(self, field: str) -> list[int]:
         """A list of whole numbers, which may be empty."""
@@ -70,6 +77,29 @@ class Record:
         if not values:
             raise self.error(field, "is empty, expected at least one pair [start, end].")
         return tuple(sorted({self._inside(field, value, prompt) for value in values}))
+
+    def table(self, field: str, *names: str) -> list["Record"]:
+        """The rows of a table with columns of these names, at least one.
+
+        It is a list of objects, or of lists in the order of ``names``; or an object of columns, lists of one length, as
+        the library ``datasets`` has it.
+        """
+        columns = ", ".join(map(repr, names))
+        rows = self._typed(field, f"a table with {columns}", lambda value: isinstance(value, list | Mapping))
+        if isinstance(rows, Mapping):
+            inner = Record(rows, f"{self.where}, {field!r}")
+            lists = [inner._typed(name, "a list", lambda value: isinstance(value, list)) for name in names]
+            if len(set(map(len, lists))) > 1:
+                raise self.error(field, f"must have columns of one length, got {columns} of {[*map(len, lists)]}.")
+            rows = list(zip(*lists, strict=True))
+        found = [
+            dict(zip(names, row, strict=True)) if isinstance(row, list | tuple) and len(row) == len(names) else row
+            for row in rows
+        ]
+        wrong = [row for row in found if not isinstance(row, Mapping)]
+        if wrong or not found:
+            raise self.error(field, f"must have rows of {columns}, got {abbreviated(wrong[0]) if wrong else 'none'}.")
+        return [Record(row, f"{self.where}, {field!r}, row {number}") for number, row in enumerate(found, start=1)]
 
     def _typed(self, field: str, expected: str, valid: Callable[[Any], bool]) -> Any:
         if field not in self.fields:
@@ -97,18 +127,21 @@ def _are(values: list[Any], count: int | None = None) -> bool:
 
 
 def of_file(file: Path, key: str | None = None) -> list[Record]:
-    """The records of a JSON, JSON Lines or text file, numbered from 1 in messages.
+    """The records of a JSON, JSON Lines, Parquet or text file, numbered from 1 in messages.
 
     JSON and JSON Lines are told apart by what is in the file: the suffix of published files is sometimes wrong. Of a
     ``.txt`` file each line is a record with the one field ``text``. Blank lines are skipped.
 
     Args:
-        file: what to read, UTF-8.
+        file: what to read, UTF-8 unless it is Parquet.
         key: where the list is, if the JSON is an object that holds it; None if it is the list.
 
     Raises:
+        ImportError: for a ``.parquet`` file without the library ``pyarrow``.
         ValueError: if the file is not of these formats, a record is no JSON object, or there are none.
     """
+    if file.suffix == ".parquet":
+        return of_rows(_of_parquet(file), str(file))
     raw = file.read_bytes()
     try:
         content = raw.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
@@ -187,6 +220,17 @@ def _parsed(content: str, file: Path) -> Any:
                 raise ValueError(f"{file} is neither JSON nor JSON Lines: {whole}.") from whole
             raise ValueError(f"{file}, line {number} is not JSON: {error}.") from error
     return rows
+
+
+def _of_parquet(file: Path) -> list[Any]:
+    try:
+        from pyarrow import parquet
+    except ImportError as error:
+        raise ImportError(f"To read {file} needs the library pyarrow: pip install 'captum-heta[benchmark]'.") from error
+    try:
+        return parquet.read_table(file).to_pylist()
+    except ValueError as error:  # pyarrow's own are of it
+        raise ValueError(f"{file} is no Parquet: {error}.") from error
 
 
 def _loaded(content: str) -> Any:

@@ -6,8 +6,10 @@ from typing import Any
 from captum_heta.checks import check_count
 from captum_heta.datasets.curated import read_curated
 from captum_heta.datasets.example import Example
+from captum_heta.datasets.hotpotqa import read_hotpotqa
 from captum_heta.datasets.lambada import read_lambada
 from captum_heta.datasets.longra import read_longra
+from captum_heta.datasets.musique import read_musique
 from captum_heta.datasets.source import Source
 from captum_heta.datasets.tellmewhy import read_tellmewhy
 from captum_heta.datasets.wikibio import read_wikibio
@@ -18,6 +20,8 @@ DATASETS: dict[str, Callable[..., list[Example]]] = {
     "tellmewhy": read_tellmewhy,
     "wikibio": read_wikibio,
     "lambada": read_lambada,
+    "hotpotqa": read_hotpotqa,
+    "musique": read_musique,
 }
 
 

@@ -10,6 +10,7 @@ Source = str | Path
 
 JSON = (".json", ".jsonl")
 JSON_OR_TEXT = (*JSON, ".txt")
+JSON_OR_PARQUET = (*JSON, ".parquet")
 
 _HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 
@@ -22,6 +23,7 @@ def read_records(
     download: bool,
     suffixes: Sequence[str] = JSON,
     key: str | None = None,
+    config: str | None = None,
 ) -> list[Record]:
     """The records of a local file or folder if there is one of that name, else of the hub.
 
@@ -32,6 +34,7 @@ def read_records(
         download: whether a data set of the hub may be downloaded.
         suffixes: of the files that are read.
         key: where the list is in a JSON object.
+        config: which of several data sets under one id of the hub.
 
     Raises:
         FileNotFoundError: if there is no such file, and it is no id of the hub.
@@ -46,7 +49,7 @@ def read_records(
                 f"split chooses a part of a data set on the hub: leave it out for {source}, got {split!r}."
             )
         return of_file(_file(path, suffixes), key)
-    if path.suffix in JSON_OR_TEXT or not _HUB_ID.fullmatch(str(source)):
+    if path.suffix in {*JSON_OR_TEXT, *JSON_OR_PARQUET} or not _HUB_ID.fullmatch(str(source)):
         raise FileNotFoundError(f"There is no file or folder {str(source)!r}.")
     if not download:
         raise ValueError(
@@ -54,7 +57,7 @@ def read_records(
             f"data set on the Hugging Face hub, pass download=True; else give the path of a local file "
             f"({', '.join(suffixes)})."
         )
-    return _of_hub(str(source), split or default_split)
+    return _of_hub(str(source), config, split or default_split)
 
 
 def _file(path: Path, suffixes: Sequence[str]) -> Path:
@@ -72,11 +75,11 @@ def _file(path: Path, suffixes: Sequence[str]) -> Path:
     return path
 
 
-def _of_hub(name: str, split: str) -> list[Record]:
+def _of_hub(name: str, config: str | None, split: str) -> list[Record]:
     try:
         import datasets
     except ImportError as error:
         raise ImportError(
             f"To download {name!r} needs the library datasets: pip install 'captum-heta[benchmark]'."
         ) from error
-    return of_rows(datasets.load_dataset(name, split=split), f"{name} ({split})")
+    return of_rows(datasets.load_dataset(name, config, split=split), f"{name} ({split})")

@@ -79,7 +79,55 @@ def lambada(number=0, **changed):
     return {"lambadaIndex": number, "text": text, "rationale": [[wick, wick + 4], [lamps, lamps + 5]]} | changed
 
 
-MADE = {"curated": curated, "longra": longra, "tellmewhy": tellmewhy, "wikibio": wikibio, "lambada": lambada}
+def hotpotqa(number=0, **changed):
+    """As the library `datasets` has it: columns."""
+    return {
+        "id": f"made-up-{number}",
+        "question": "Where is the factory of the kettle that Ada likes?",
+        "answer": "Freedonia",
+        "type": "bridge",
+        "level": "easy",
+        "supporting_facts": {"title": ["Ada", "Kettle"], "sent_id": [1, 0]},
+        "context": {
+            "title": ["Teapot", "Ada", "Kettle"],
+            "sentences": [
+                ["A teapot is hot.", " It sings."],
+                [f"Ada has {number} cups.", " She likes a kettle."],
+                ["The kettle is made in Freedonia.", " ", " It is red."],
+            ],
+        },
+    } | changed
+
+
+def musique(number=0, **changed):
+    texts = [
+        ("Teapot", "A teapot is hot. It sings.", False),
+        ("Ada", f"Ada has {number} cups. She likes a kettle.", True),
+        ("Kettle", "The kettle is made in Freedonia.", True),
+    ]
+    return {
+        "id": f"2hop__{number}",
+        "paragraphs": [
+            {"idx": idx, "title": title, "paragraph_text": text, "is_supporting": supports}
+            for idx, (title, text, supports) in enumerate(texts)
+        ],
+        "question": "Where is the kettle made that Ada likes?",
+        "question_decomposition": [],
+        "answer": "Freedonia",
+        "answer_aliases": [],
+        "answerable": True,
+    } | changed
+
+
+MADE = {
+    "curated": curated,
+    "longra": longra,
+    "tellmewhy": tellmewhy,
+    "wikibio": wikibio,
+    "lambada": lambada,
+    "hotpotqa": hotpotqa,
+    "musique": musique,
+}
 
 
 @pytest.fixture(scope="session")
@@ -161,8 +209,8 @@ def hub(monkeypatch):
     """A hub without network: what is put into it is what `datasets.load_dataset` gives, and calls are kept."""
     sets, calls = {}, []
 
-    def load_dataset(name, *, split):
-        calls.append((name, split))
+    def load_dataset(name, config, *, split):
+        calls.append((name, split) if config is None else (name, config, split))
         return sets[name]
 
     monkeypatch.setitem(sys.modules, "datasets", SimpleNamespace(load_dataset=load_dataset))

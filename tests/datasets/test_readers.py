@@ -159,7 +159,8 @@ def test_reading_by_name_downloads_only_when_asked(hub, made):
 def test_wrong_arguments_of_reading_by_name_are_told(made, lines):
     file = lines(made["longra"]())
     with pytest.raises(
-        ValueError, match="name must be one of curated, longra, tellmewhy, wikibio, lambada, got 'LongRA'"
+        ValueError,
+        match="name must be one of curated, longra, tellmewhy, wikibio, lambada, hotpotqa, musique, got 'LongRA'",
     ):
         read("LongRA", file)
     with pytest.raises(ValueError, match="limit must be at least 1, got 0. None takes all."):

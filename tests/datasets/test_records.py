@@ -122,9 +122,43 @@ def test_fields_that_are_right():
     assert record.verbatim("t") == " two words\n"
     assert record.integer("i") == 0
     assert record.texts("ts") == ["a", "b"]
+    assert Record({"ts": [" a", " "]}, "here").texts("ts", blank=True) == ["a", ""]
+    assert Record({"b": False}, "here").flag("b") is False
     assert record.integers("is") == []
     assert record.span("s", "abc") == (0, 3)
     assert record.spans("ss", "abc") == ((0, 1), (2, 3))
+
+
+TABLES = [
+    [{"t": "a", "n": 1, "more": None}, {"t": "b", "n": 2}],
+    [["a", 1], ["b", 2]],
+    {"t": ["a", "b"], "n": [1, 2]},
+]
+
+
+@pytest.mark.parametrize("value", TABLES, ids=["objects", "lists", "columns"])
+def test_tables_have_rows(value):
+    rows = Record({"f": value}, "here").table("f", "t", "n")
+    assert [(row.text("t"), row.integer("n")) for row in rows] == [("a", 1), ("b", 2)]
+    with pytest.raises(ValueError, match="here, 'f', row 2: the field 'n' must be a text, got 2"):
+        rows[1].text("n")
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        ("ab", "here: the field 'f' must be a table with 't', 'n', got 'ab'"),
+        ([], "here: the field 'f' must have rows of 't', 'n', got none"),
+        ({"t": [], "n": []}, "here: the field 'f' must have rows of 't', 'n', got none"),
+        ([["a", 1], ["b"]], "here: the field 'f' must have rows of 't', 'n', got ['b']"),
+        ({"t": ["a"], "n": [1, 2]}, "here: the field 'f' must have columns of one length, got 't', 'n' of [1, 2]"),
+        ({"t": ["a"]}, "here, 'f': the field 'n' is missing, expected a list; the fields there are 't'"),
+        ({"t": ["a"], "n": 1}, "here, 'f': the field 'n' must be a list, got 1"),
+    ],
+)
+def test_what_is_no_table_is_told(value, told):
+    with pytest.raises(ValueError, match=re.escape(told)):
+        Record({"f": value}, "here").table("f", "t", "n")
 
 
 @pytest.mark.parametrize(
@@ -139,6 +173,7 @@ def test_fields_that_are_right():
         ("texts", "abc", "must be a list of texts that are not blank, got 'abc'"),
         ("texts", ["a", 1], "must be a list of texts that are not blank, got ['a', 1]"),
         ("texts", ["a", ""], "must be a list of texts that are not blank, got ['a', '']"),
+        ("flag", 1, "must be true or false, got 1"),
         ("integers", [1, "2"], "must be a list of whole numbers, got [1, '2']"),
         ("integers", 1, "must be a list of whole numbers, got 1"),
     ],

@@ -3,7 +3,14 @@ import sys
 
 import pytest
 
-from captum_heta.datasets import DATASETS, read_longra, read_tellmewhy, read_wikibio
+from captum_heta.datasets import (
+    DATASETS,
+    read_hotpotqa,
+    read_longra,
+    read_musique,
+    read_tellmewhy,
+    read_wikibio,
+)
 from captum_heta.datasets.source import read_records
 
 OPTIONS = {"default_split": "train", "split": None, "download": False}
@@ -57,6 +64,7 @@ def test_nothing_is_downloaded_unasked(hub, name):
         (read_tellmewhy, "tellmewhy", "validation", "validation"),
         (read_wikibio, "wikibio", None, "evaluation"),
         (read_longra, "longra", None, "train"),
+        (read_musique, "musique", None, "validation"),
     ],
 )
 def test_hub_gives_the_same_as_a_file(hub, made, lines, read, name, split, asked):
@@ -64,6 +72,13 @@ def test_hub_gives_the_same_as_a_file(hub, made, lines, read, name, split, asked
     hub.sets["someone/data"] = rows
     assert read("someone/data", download=True, split=split) == read(lines(*rows))
     assert hub.calls == [("someone/data", asked)]
+
+
+def test_one_of_several_data_sets_of_an_id_is_read(hub, made, lines):
+    rows = [made["hotpotqa"](number) for number in range(3)]
+    hub.sets["hotpotqa/hotpot_qa"] = rows
+    assert read_hotpotqa(download=True) == read_hotpotqa(lines(*rows))
+    assert hub.calls == [("hotpotqa/hotpot_qa", "distractor", "validation")]
 
 
 def test_records_of_the_hub_are_named_in_errors(hub, made):
@@ -97,10 +112,35 @@ def test_library_that_is_not_installed_is_named_with_its_extra(monkeypatch):
         read_longra("someone/data", download=True)
 
 
+@pytest.mark.parametrize("name", ["hotpotqa", "musique"])
+def test_parquet_is_the_same_as_json_lines(made, lines, tmp_path, name):
+    pyarrow = pytest.importorskip("pyarrow", reason="the library pyarrow is not installed")
+    from pyarrow import parquet
+
+    rows = [made[name](number) for number in range(3)]
+    parquet.write_table(pyarrow.Table.from_pylist(rows), tmp_path / "data.parquet")
+    assert DATASETS[name](tmp_path) == DATASETS[name](lines(*rows))
+
+
+def test_what_is_no_parquet_is_told(tmp_path, monkeypatch):
+    file = tmp_path / "data.parquet"
+    file.write_text("[]")
+    with pytest.raises(ValueError, match="data.parquet must end in .json, .jsonl, got '.parquet'"):
+        read_longra(file)
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "pyarrow", None)
+        told = r"data.parquet needs the library pyarrow: pip install 'captum-heta\[benchmark\]'"
+        with pytest.raises(ImportError, match=told):
+            read_musique(file)
+    pytest.importorskip("pyarrow", reason="the library pyarrow is not installed")
+    with pytest.raises(ValueError, match="data.parquet is no Parquet: "):
+        read_musique(file)
+
+
 def test_library_itself_reads_a_local_folder_as_a_hub(made, lines):
     datasets = pytest.importorskip("datasets", reason="the library datasets is not installed")
     file = lines(*(made["tellmewhy"](0, annotator) for annotator in range(3)))
     loaded = datasets.load_dataset("json", data_files=str(file), split="train", cache_dir=str(file.parent / "cache"))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(datasets, "load_dataset", lambda name, split: loaded)
+        patch.setattr(datasets, "load_dataset", lambda name, config, split: loaded)
         assert read_tellmewhy("someone/data", download=True) == read_tellmewhy(file)
