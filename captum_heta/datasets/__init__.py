@@ -5,7 +5,9 @@ from captum_heta.datasets.curated import read_curated
 from captum_heta.datasets.example import Example
 from captum_heta.datasets.facts import build_facts
 from captum_heta.datasets.generated import GENERATED, generate
+from captum_heta.datasets.hops import build_hops
 from captum_heta.datasets.hotpotqa import read_hotpotqa
+from captum_heta.datasets.injection import build_injection
 from captum_heta.datasets.lambada import read_lambada
 from captum_heta.datasets.longra import read_longra
 from captum_heta.datasets.musique import read_musique
@@ -21,6 +23,8 @@ __all__ = [
     "Example",
     "build_curated",
     "build_facts",
+    "build_hops",
+    "build_injection",
     "build_needles",
     "build_variables",
     "generate",

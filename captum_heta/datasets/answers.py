@@ -11,6 +11,11 @@ from captum_heta.datasets.example import Example
 from captum_heta.tokenizers import Tokenizer
 
 TRIES = 50  # drafts for each example that is asked for
+PATIENCE = 200  # drafts after which a model that answered none is asked no more
+
+
+class UnansweredError(ValueError):
+    """A model answers too little of a data set."""
 
 
 def only_token(text: str, prompt: str, tokenizer: Tokenizer) -> int | None:
@@ -47,8 +52,8 @@ def collected(
         counterfactual: whether the same must hold for the counterfactual and its target.
 
     Raises:
-        ValueError: if ``n`` is no such number, for a model without a tokenizer, and if fewer than ``n`` of `TRIES`
-            times as many drafts are kept.
+        UnansweredError: if fewer than ``n`` of `TRIES` times as many drafts are kept, or none of the first `PATIENCE`.
+        ValueError: if ``n`` is no such number, and for a model without a tokenizer.
     """
     n = check_count("n", n)
     if model is None:
@@ -60,7 +65,7 @@ def collected(
     lm = LanguageModel(model)
     kept: list[Example] = []
     answered = tried = 0
-    while len(kept) < n and tried < TRIES * n:
+    while len(kept) < n and tried < TRIES * n and (kept or tried < PATIENCE):
         example = draft(tried)
         tried += 1
         if not _predicted(example.prompt, example.target, lm, tokenizer):
@@ -70,7 +75,7 @@ def collected(
             kept.append(example)
     if len(kept) < n:
         flips = f", and its answer follows another value in {len(kept)}" if counterfactual else ""
-        raise ValueError(
+        raise UnansweredError(
             f"{type(lm.model).__name__} answers {answered} of the {tried} prompts that were tried{flips}; n is {n}: "
             "ask for fewer or easier ones, or use a model that answers more."
         )

@@ -142,6 +142,7 @@ def example_of(
     asked: int,
     other: str,
     *,
+    question: tuple[str, str] | None = None,
     name: str,
     source: str,
 ) -> Example:
@@ -153,13 +154,14 @@ def example_of(
         places: which of the sentences each is.
         asked: the number of the one that is asked for.
         other: its value in the counterfactual.
+        question: what asks for it, and the answer up to its value; None for the fact's own.
         name: the example's id.
         source: where it comes from.
     """
     fact = told[asked]
     return reading_example(
         sentences,
-        *fact.question,
+        *(question or fact.question),
         fact.value,
         evidence=[places[asked]],
         distractors=[place for i, place in enumerate(places) if i != asked and told[i].like(fact)],

@@ -1,10 +1,13 @@
 """Data sets that are made for a model, by their short names."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from captum_heta.datasets.example import Example
 from captum_heta.datasets.facts import build_facts
+from captum_heta.datasets.hops import build_hops
+from captum_heta.datasets.injection import build_injection
 from captum_heta.datasets.needles import build_needles
 from captum_heta.datasets.variables import build_variables
 from captum_heta.tokenizers import Tokenizer
@@ -15,9 +18,14 @@ GENERATED: dict[str, Callable[..., list[Example]]] = {
     "facts": build_facts,
     "needles": build_needles,
     "variables": build_variables,
+    # the other tasks of RULER
+    "single_needle": partial(build_needles, needles=1),
+    "multivalue": partial(build_needles, needles=1, values=4),
+    "hops": build_hops,
+    "injection": build_injection,
 }
 
-LONG = ("needles", "variables")  # those whose prompts have a length
+LONG = tuple(name for name in GENERATED if name != "facts")  # those whose prompts have a length
 
 
 def generate(
@@ -29,10 +37,11 @@ def generate(
         name: a key of ``GENERATED``.
         n: how many.
         seed: of the draw.
-        model: a causal language model.
+        model: a causal language model; None to keep all examples, whatever a model answers.
         tokenizer: of the model.
-        length: how many tokens a prompt of needles or variables has at the most; None for 1,024. Facts have none.
-        **options: those of `build_facts`, `build_needles` or `build_variables`.
+        length: how many tokens a prompt has at the most; None for 1,024. Facts have none.
+        **options: those of the data set's own function, `build_needles` for one, which makes ``single_needle`` and
+            ``multivalue`` too.
 
     Raises:
         ValueError: for an unknown name, a length of facts, and what the function of the data set finds wrong.
@@ -42,5 +51,5 @@ def generate(
     if name in LONG:
         options["length"] = LENGTH if length is None else length
     elif length is not None:
-        raise ValueError(f"{name} has no length: leave it out, got {length!r}. Only {' and '.join(LONG)} have one.")
+        raise ValueError(f"{name} has no length: leave it out, got {length!r}. Only {', '.join(LONG)} have one.")
     return GENERATED[name](n, seed, model=model, tokenizer=tokenizer, **options)

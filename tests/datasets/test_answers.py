@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from captum_heta.datasets import Example
-from captum_heta.datasets.answers import collected, is_written, only_token
+from captum_heta.datasets.answers import UnansweredError, collected, is_written, only_token
 from captum_heta.testing.architectures import tiny_model
 
 
@@ -81,6 +81,15 @@ def test_how_many_were_tried_is_told(reader, counterfactual, told):
 
     with pytest.raises(ValueError, match=re.escape(f"LlamaForCausalLM {told}")):
         collected(draft, 2, model=reader.model, tokenizer=reader.tokenizer, counterfactual=counterfactual)
+
+
+def test_a_model_that_answers_none_is_soon_asked_no_more(reader):
+    given = {"model": reader.model, "tokenizer": reader.tokenizer, "counterfactual": False}
+    with pytest.raises(UnansweredError, match="answers 0 of the 200 prompts that were tried; n is 100"):
+        collected(lambda number: made(number, "flute"), 100, **given)
+    # one that answers one is asked for all
+    with pytest.raises(UnansweredError, match="answers 1 of the 250 prompts that were tried; n is 5"):
+        collected(lambda number: made(number, "harp" if number == 199 else "flute"), 5, **given)
 
 
 def test_a_random_model_answers_too_little(demo):

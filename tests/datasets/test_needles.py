@@ -16,7 +16,7 @@ def texts(example, spans):
 
 
 @settings(max_examples=15)
-@given(seed=st.integers(0, 2**63 - 1), length=st.integers(170, 500), needles=st.integers(2, 5))
+@given(seed=st.integers(0, 2**63 - 1), length=st.integers(170, 500), needles=st.integers(1, 5))
 def test_any_seed_and_size(demo, sound, seed, length, needles):
     _, tokenizer = demo
     (example,) = examples = build_needles(1, seed, length=length, tokenizer=tokenizer, needles=needles)
@@ -39,6 +39,41 @@ def test_any_seed_and_size(demo, sound, seed, length, needles):
     other = example.counterfactual_target.strip()
     assert other in set(relation.values) - told
     assert example.counterfactual == example.prompt.replace(evidence, relation.state(name, other))
+
+
+@settings(max_examples=15)
+@given(seed=st.integers(0, 2**63 - 1), needles=st.integers(1, 3), values=st.integers(2, 3))
+def test_several_values_of_one_person(demo, sound, seed, needles, values):
+    _, tokenizer = demo
+    given = {"length": 320, "tokenizer": tokenizer, "needles": needles, "values": values}
+    (example,) = examples = build_needles(1, seed, **given)
+    sound(examples)
+    (evidence,), (passage,) = texts(example, example.evidence), texts(example, example.passage)
+    distractors = texts(example, example.distractors)
+    value = example.target.strip()
+    relation = KINDS[value]
+    (name,) = [word for word in evidence.split() if word in NAMES]
+    assert evidence == relation.state(name, value)
+    assert len(distractors) == needles - 1 + values - 1
+    # all of that person are stated in the answer, in their order, but the one that is left
+    stated = [sentence for sentence in distractors if name in sentence.split()]
+    assert len(stated) == values - 1
+    assert example.prompt.endswith(
+        f"{passage}\nQuestion: {relation.ask(name)} There are {values} answers.\n"
+        f"Answer: {' '.join(stated)} {relation.begin(name)}"
+    )
+    told = set(re.findall(r"\w+", passage)) & set(KINDS)
+    assert len(told) == needles - 1 + values
+    other = example.counterfactual_target.strip()
+    assert other in set(relation.values) - told
+    assert example.counterfactual == example.prompt.replace(evidence, relation.state(name, other))
+
+
+def test_which_value_is_left_is_drawn(demo):
+    _, tokenizer = demo
+    examples = build_needles(60, 1000, length=200, tokenizer=tokenizer, needles=1, values=3)
+    places = [sum(end < item.evidence[0][0] for _, end in item.distractors) for item in examples]
+    assert all(10 < places.count(place) < 30 for place in range(3))
 
 
 def test_a_long_text(demo, sound):
@@ -73,8 +108,9 @@ def test_a_text_that_the_model_cannot_read_is_refused(demo):
 
 def test_wrong_arguments_are_told(demo):
     _, tokenizer = demo
-    with pytest.raises(ValueError, match="needles must be at least 2, got 1"):
-        build_needles(1, 0, length=200, tokenizer=tokenizer, needles=1)
+    for name in ("needles", "values"):
+        with pytest.raises(ValueError, match=f"{name} must be at least 1, got 0"):
+            build_needles(1, 0, length=200, tokenizer=tokenizer, **{name: 0})
     with pytest.raises(ValueError, match="length must be at least [0-9]+, the tokens of the prompt without filler"):
         build_needles(1, 0, length=20, tokenizer=tokenizer)
     with pytest.raises(ValueError, match="pass tokenizer"):
