@@ -156,6 +156,23 @@ def _in_passage(name: str) -> Callable[[Explained], float]:
     return compute
 
 
+def _of_parts(name: str, **options: Any) -> Callable[[Explained], float]:
+    """A metric of whole sentences: each span of the evidence and of the distractors is a part, scored by its sum."""
+
+    def compute(explained: Explained) -> float:
+        import torch
+
+        from captum_heta.features import Features
+
+        case = explained.case
+        spans = [*case.example.evidence, *case.example.distractors]
+        parts = Features.of_spans([[span] for span in spans], case.spans)
+        evidence = torch.arange(len(spans), device="cpu") < len(case.example.evidence)
+        return getattr(functions, name)(parts.sum(explained.scores.abs().cpu()), evidence, **options).item()
+
+    return compute
+
+
 def _dsa(explained: Explained) -> float:
     return functions.dsa(explained.scores, explained.case.evidence, explained.case.distractors).item()
 
@@ -197,6 +214,8 @@ METRICS = {
     "ap_passage": Metric("AP in passage", "higher", _in_passage("average_precision"), ("evidence", "passage")),
     "recall5": Metric("recall@5", "higher", _of_evidence("recall_at"), ("evidence",)),
     "recall5_passage": Metric("recall@5 in passage", "higher", _in_passage("recall_at"), ("evidence", "passage")),
+    "ap_parts": Metric("AP of parts", "higher", _of_parts("average_precision"), ("evidence", "distractors")),
+    "recall_parts": Metric("recall of parts", "higher", _of_parts("recall_at", k=None), ("evidence", "distractors")),
     "sensitivity": Metric("sensitivity to noise", "lower", _sensitivity),
     "paraphrase": Metric("paraphrase", "higher", _paraphrase),
     "decoding": Metric("change with decoding", "lower", _decoding),

@@ -256,6 +256,9 @@ _TARGETED = (
     *("targeted:gradient", "targeted:baselines=zero"),
     *("gradient_norm", "ablation", RANDOM),
 )
+# what other people's tasks compare, at the cost of one pass a token at the most, and how
+_RECOVERED = ("targeted", "gradient_norm", "gxa", "attention", "ablation", RANDOM)
+_RECOVERY = ("ap_passage", "recall5_passage", "ap_parts", "recall_parts", "deletion")
 _RANKED = ("ap", "ap_passage", "top1", "top1_passage", "recall5", "dsa", "f1")
 
 # the tables of the paper (Pramanik et al. 2026), and which method finds the evidence
@@ -277,6 +280,9 @@ PRESETS = {
     # the targeted form: where it finds the evidence, and what of it does
     "targeted": Preset(_TARGETED, _RANKED),
     "controls": Preset(("targeted", "heta:fisher", *_CONTROLS), (*_RANKED, "insertion", "deletion", "loo")),
+    "ruler": Preset(_RECOVERED, _RECOVERY),
+    "multihop": Preset(_RECOVERED, _RECOVERY),
+    "injection": Preset(_RECOVERED, _RECOVERY),
 }
 DEFAULT = Preset(
     ("targeted", "heta", "ig", "gxa", "ablation", "rollout", RANDOM), ("pi_soft_nc", "pi_soft_ns", "dsa", "f1")

@@ -19,7 +19,18 @@ from captum_heta.cli.arguments import (
     check_model_options,
     listed,
 )
-from captum_heta.cli.data import EMBEDDED, HELP, check_answers, made, places, stored
+from captum_heta.cli.data import (
+    EMBEDDED,
+    FEW,
+    HELP,
+    OF_PRESETS,
+    PARAGRAPHS,
+    check_answers,
+    check_paragraphs,
+    made,
+    places,
+    stored,
+)
 from captum_heta.cli.files import check_folder
 from captum_heta.cli.messages import once, print_note, reported_errors, terminal, warnings_to
 from captum_heta.visualization.signs import visible
@@ -33,7 +44,7 @@ if TYPE_CHECKING:
 
 def benchmark(
     out: Annotated[Path, typer.Option(help="The folder of the results; run again with it to go on.")],
-    data: Annotated[str, typer.Option(help=HELP)] = EMBEDDED,
+    data: Annotated[str | None, typer.Option(help=HELP)] = None,
     preset: Annotated[
         str | None, typer.Option(help=f"Methods and metrics of a whole table: {', '.join(PRESETS)}.")
     ] = None,
@@ -47,6 +58,18 @@ def benchmark(
         int | None, typer.Option(help="Longer prompts lose their start; the model's limit if left out.", min=1)
     ] = None,
     bos: BosOption = False,
+    forced: Annotated[
+        bool,
+        typer.Option("--forced", help="Of data sets that are made, take examples whatever the model answers."),
+    ] = False,
+    paragraphs: Annotated[
+        int | None,
+        typer.Option(
+            help=f"How many paragraphs prompts of {' and '.join(PARAGRAPHS)} have, those with evidence and the first "
+            f"of the others; all if left out, but {FEW} with --preset multihop.",
+            min=1,
+        ),
+    ] = None,
     answered: Annotated[
         bool, typer.Option("--answered", help="Leave out examples whose target the model does not predict.")
     ] = False,
@@ -93,11 +116,19 @@ def benchmark(
         from captum_heta.provenance import versions
 
         row_groups(rows, load_model()[0], given, seed)  # what is wrong with names and options, said on any model
-        asked = places(data)
+        asked = places(OF_PRESETS.get(preset or "", EMBEDDED) if data is None else data)
         check_answers(asked, model)
-        found = stored(asked, limit, seed, download)
+        check_paragraphs(asked, paragraphs)
+        if preset == "multihop" and data is None and not download:
+            raise ValueError(
+                f"--preset multihop reads {OF_PRESETS[preset]} of the Hugging Face hub: pass --download, or files of "
+                "your own with --data hotpotqa=PATH,musique=PATH."
+            )
+        few = FEW if preset == "multihop" and paragraphs is None else paragraphs
+        found = stored(asked, limit, seed, download, few)
         loaded, tokenizer = load(model, dtype, device_map, local, bos, device)
-        found |= made(asked, limit, seed, loaded, tokenizer)
+        # of a preset's own data some may be too much for a model; what a person asks for is there or refused
+        found |= made(asked, limit, seed, loaded, tokenizer, forced, print_note if data is None else None)
         settings = Settings(
             model=f"{model or 'captum_heta.demo'}, {loaded.num_parameters():,} parameters",
             dtype=str(loaded.dtype).removeprefix("torch."),

@@ -33,6 +33,7 @@ def with_passage(item):
 
 ITEM, OTHER = map(with_passage, examples(2))
 IN_PASSAGE = ("top1_passage", "ap_passage", "recall5_passage")
+OF_PARTS = ("ap_parts", "recall_parts")
 
 
 def explained(demo, item):
@@ -58,7 +59,7 @@ def test_every_metric_has_a_value_in_its_range(demo, item):
     assert all(value is not None and math.isfinite(value) for value in values.values())
     for name in ("soft_nc", "soft_ns", "mass", "f1", "top1", "sensitivity", "decoding"):
         assert values[name] >= 0
-    for name in ("top1", "ap", "recall5", *IN_PASSAGE):
+    for name in ("top1", "ap", "recall5", *IN_PASSAGE, *OF_PARTS):
         assert 0 <= values[name] <= 1
     for name in ("dsa", "paraphrase", "comprehensiveness", "sufficiency", "loo"):
         assert -1 <= values[name] <= 1
@@ -94,7 +95,36 @@ def test_values_are_those_of_the_metrics(found):
     assert METRICS["sensitivity"].value(found) == pytest.approx(moved.item(), rel=1e-5)
 
 
-@pytest.mark.parametrize("name", ["dsa", "mass", "f1", "top1", "ap", "recall5", *IN_PASSAGE])
+def test_parts_are_ranked_by_their_sums(found):
+    """Against a loop over the characters of each token."""
+
+    def ranked(example):
+        spans = [*example.evidence, *example.distractors]
+        sums = torch.zeros(len(spans), dtype=torch.float64)
+        for score, (start, end) in zip(found.scores.double(), found.case.spans, strict=True):
+            shared = [max(0, min(end, last) - max(start, first)) for first, last in spans]
+            if max(shared):
+                sums[shared.index(max(shared))] += abs(score)
+        order = sums.argsort(descending=True).tolist()
+        hits = [place < len(example.evidence) for place in order]
+        precision = [sum(hits[: i + 1]) / (i + 1) for i, hit in enumerate(hits) if hit]
+        return sum(precision) / len(precision), sum(hits[: len(example.evidence)]) / len(example.evidence)
+
+    one = found.case.example
+    two = replace(one, evidence=(*one.evidence, one.distractors[0]), distractors=one.distractors[1:])
+    for example in (one, two):
+        asked = replace(found, case=replace(found.case, example=example))
+        values = [METRICS[name].value(asked) for name in OF_PARTS]
+        assert values == pytest.approx(ranked(example))
+    assert METRICS["ap_parts"].value(replace(found, scores=-found.scores)) == pytest.approx(ranked(one)[0])
+
+
+@pytest.mark.parametrize("name", OF_PARTS)
+def test_without_distractors_there_are_no_parts_to_rank(demo, name):
+    assert METRICS[name].value(explained(demo, replace(ITEM, distractors=()))) is None
+
+
+@pytest.mark.parametrize("name", ["dsa", "mass", "f1", "top1", "ap", "recall5", *IN_PASSAGE, *OF_PARTS])
 def test_without_evidence_there_is_no_alignment(found, name):
     nowhere = replace(found.case, evidence=torch.zeros_like(found.case.evidence))
     assert METRICS[name].value(replace(found, case=nowhere)) is None

@@ -60,6 +60,8 @@ def test_a_data_set_of_a_file(tmp_path):
         (("--data", "longer=x.json"), "--data: there is no data set 'longer'; there are curated, longra"),
         (("--data", "longra=no/such/file.jsonl"), "no/such/file.jsonl"),
         (("--data", ","), "--data names nothing, got ','"),
+        (("--preset", "multihop"), "--preset multihop reads hotpotqa=hotpotqa/hotpot_qa,musique=dgslibisey/MuSiQue of"),
+        (("--paragraphs", "3"), "--paragraphs 3 is of hotpotqa and musique: leave it out"),
         (("--options", "{"), "--options is no JSON"),
         (("--options", "[1]"), "--options must be an object with an object for each method, got [1]"),
         (("--bos",), "--bos: the tokenizer puts '<s>' before prompts itself"),
@@ -84,6 +86,55 @@ def test_a_preset_can_be_changed(tmp_path):
     result = run("--out", str(tmp_path), "--preset", "table2", "--methods", "random", "--limit", "1")
     assert result.exit_code == 0, result.output
     assert json.loads((tmp_path / "settings.json").read_text())["metrics"] == ["dsa", "f1", "top1"]
+
+
+@pytest.mark.parametrize(
+    ("preset", "data"),
+    [("ruler", "single_needle needles multivalue variables hops".split()), ("injection", ["injection"])],
+)
+def test_presets_with_data_of_their_own(tmp_path, preset, data):
+    arguments = ("--out", str(tmp_path), "--preset", preset, "--forced", "--methods", "normxlogit,random")
+    result = run(*arguments, "--limit", "1")
+    assert result.exit_code == 0, result.output
+    lines = [json.loads(line) for line in (tmp_path / "results.jsonl").read_text().splitlines()]
+    assert [line["data"] for line in lines] == [name for name in data for _ in range(2)]
+    for line in lines:
+        assert "error" not in line
+        without = {name for name, value in line["metrics"].items() if value is None}
+        # where the right answer is forced, the prompt need not make it likelier: no curve
+        assert without - {"deletion"} == ({"ap_parts", "recall_parts"} if line["data"] == "single_needle" else set())
+    before = (tmp_path / "lines-0.jsonl").read_bytes()
+    assert run(*arguments, "--limit", "2").exit_code == 0  # goes on with what is not there
+    after = (tmp_path / "lines-0.jsonl").read_bytes()
+    assert after.startswith(before)
+    assert after.count(b"\n") == 2 * before.count(b"\n")
+
+
+def test_the_preset_of_several_hops_reads_files(tmp_path):
+    record = {
+        "_id": "5a8b",
+        "question": "Where is the kettle made that Ada likes?",
+        "answer": "Rome",
+        "supporting_facts": [["Ada", 0], ["Kettle", 1]],
+        "context": [
+            ["Tea", ["Tea is hot."]],
+            ["Ada", ["Ada likes a kettle."]],
+            ["Kettle", ["It is red.", " It is made in Rome."]],
+            *([f"Cup {number}", ["A cup is small."]] for number in range(5)),
+        ],
+    }
+    file = tmp_path / "hotpot.json"
+    file.write_text(json.dumps([record]))
+    arguments = ("--preset", "multihop", "--data", f"hotpotqa={file}", "--methods", "normxlogit", "--limit", "1")
+    tokens = {}
+    for name, more in {"few": (), "all": ("--paragraphs", "10")}.items():
+        result = run("--out", str(tmp_path / name), *arguments, *more)
+        assert result.exit_code == 0, result.output
+        (line,) = [json.loads(line) for line in (tmp_path / name / "results.jsonl").read_text().splitlines()]
+        assert set(line["metrics"]) == {"ap_passage", "recall5_passage", "ap_parts", "recall_parts", "deletion"}
+        assert 0 < line["metrics"]["ap_parts"] <= 1
+        tokens[name] = line["tokens"]
+    assert tokens["few"] < tokens["all"]
 
 
 def test_two_processes_share_the_work(tmp_path):
