@@ -16,20 +16,24 @@ class Method(NamedTuple):
         module: where its class is.
         name: of its class.
         of_embeddings: whether it is made with the layer of input embeddings too.
+        of_tokenizer: whether it is made with the model's tokenizer too.
     """
 
     title: str
     module: str
     name: str
     of_embeddings: bool = False
+    of_tokenizer: bool = False
 
     @property
     def type(self) -> type[Any]:
         """The class."""
         return getattr(import_module(self.module), self.name)
 
-    def make(self, model: Any) -> Any:
-        """The method for a model."""
+    def make(self, model: Any, tokenizer: Any = None) -> Any:
+        """The method for a model; one that is made with the tokenizer refuses to be without."""
+        if self.of_tokenizer:
+            return self.type(model, tokenizer)
         return self.type(model, model.get_input_embeddings()) if self.of_embeddings else self.type(model)
 
 
@@ -56,18 +60,45 @@ METHODS = {
 }
 
 
+# Methods of other packages, which are extras and are imported when one of their methods attributes.
+PEERS = {
+    "inseq_saliency": Method("Inseq, saliency", "captum_heta.peers.inseq", "InseqSaliency"),
+    "interpreto_saliency": Method("Interpreto, saliency", "captum_heta.peers.interpreto", "InterpretoSaliency"),
+    "interpreto_ig": Method(
+        "Interpreto, integrated gradients", "captum_heta.peers.interpreto", "InterpretoIntegratedGradients"
+    ),
+    "interpreto_smooth_grad": Method("Interpreto, SmoothGrad", "captum_heta.peers.interpreto", "InterpretoSmoothGrad"),
+    "interpreto_occlusion": Method("Interpreto, occlusion", "captum_heta.peers.interpreto", "InterpretoOcclusion"),
+    "interpreto_lime": Method("Interpreto, LIME", "captum_heta.peers.interpreto", "InterpretoLime"),
+    "interpreto_kernel_shap": Method("Interpreto, Kernel SHAP", "captum_heta.peers.interpreto", "InterpretoKernelShap"),
+    "flashtrace": Method("FlashTrace", "captum_heta.peers.flashtrace", "FlashTrace", of_tokenizer=True),
+    "context_cite_package": Method("ContextCite, package", "captum_heta.peers.context_cite", "ContextCitePackage"),
+    "shap_text": Method("SHAP, text", "captum_heta.peers.shap", "ShapText", of_tokenizer=True),
+}
+
+
 def check_names(names: Sequence[str]) -> None:
-    """Raise ValueError if a name is not among `METHODS`."""
-    unknown = [name for name in names if name not in METHODS]
+    """Raise ValueError if a name is neither among `METHODS` nor among `PEERS`."""
+    unknown = [name for name in names if name not in METHODS and name not in PEERS]
     if unknown:
-        raise ValueError(f"There is no method {unknown[0]!r}; there are {', '.join(METHODS)}.")
+        raise ValueError(
+            f"There is no method {unknown[0]!r}; there are {', '.join(METHODS)}; and of other packages "
+            f"{', '.join(PEERS)}."
+        )
 
 
-def named_methods(names: Sequence[str], model: Any) -> dict[str, Any]:
+def named_methods(names: Sequence[str], model: Any, tokenizer: Any = None) -> dict[str, Any]:
     """The methods of these short names on a model, by their names in tables.
 
+    Args:
+        names: of `METHODS` and `PEERS`.
+        model: a causal language model.
+        tokenizer: of the model; for some of other packages.
+
     Raises:
-        ValueError: if a name is not among `METHODS`.
+        ValueError: if a name is among neither.
+        TypeError: if a method needs the tokenizer, and there is none.
     """
     check_names(names)
-    return {METHODS[name].title: METHODS[name].make(model) for name in names}
+    methods = {name: METHODS[name] if name in METHODS else PEERS[name] for name in names}
+    return {method.title: method.make(model, tokenizer) for method in methods.values()}

@@ -37,8 +37,7 @@ def imported():
 def test_what_is_imported_is_declared():
     declared = names(PROJECT["dependencies"]).union(*map(names, PROJECT["optional-dependencies"].values()))
     brought = {"safetensors", "starlette", "tokenizers", "uvicorn"}  # of transformers and gradio, which pin them
-    peers = {"flashtrace", "inseq"}  # of other projects, which the speed benchmark times where they are installed
-    others = set(imported()) - set(sys.stdlib_module_names) - brought - peers - {"captum_heta"}
+    others = set(imported()) - set(sys.stdlib_module_names) - brought - {"captum_heta"}
     called = {"sklearn": "scikit-learn", "PIL": "pillow"}
     assert {called.get(name, name) for name in others} <= declared
 

@@ -70,7 +70,7 @@ class ContextCite(TokenAttribution[ContextCiteOptions]):
             task.advance(len(rows))
             return found
 
-        log_odds = _logit(torch.cat(batch.run(samples, log_probs)).sum(-1).double())
+        log_odds = logit(torch.cat(batch.run(samples, log_probs)).sum(-1).double())
         whole = self._log_probs(torch.ones_like(samples[:1]), task)[0]
         weights = _lasso(samples, log_odds, options.alpha, count)
         return OutputAttributions(weights[None].to(task.input_ids.device), whole)
@@ -102,7 +102,7 @@ def _lasso(samples: Tensor, log_odds: Tensor, alpha: float, length: int) -> Tens
     return torch.tensor(lasso.coef_, dtype=torch.float32, device="cpu")
 
 
-def _logit(log_p: Tensor) -> Tensor:
+def logit(log_p: Tensor) -> Tensor:
     """The logit of a probability, log p - log(1 - p)."""
     # a probability that rounds to 1 has odds of 1 in the smallest step from it, and not infinite ones
     log_p = log_p.clamp(max=-torch.finfo(log_p.dtype).eps)

@@ -8,7 +8,6 @@ tell it from the first fact.
 
 import argparse
 from collections.abc import Callable, Sequence
-from importlib.util import find_spec
 from typing import Any, NamedTuple
 
 import torch
@@ -20,7 +19,7 @@ from captum_heta.attr.hops import followed
 from captum_heta.demo import Chain, chains, load_model
 from captum_heta.inputs import TextInput
 from captum_heta.methods import METHODS
-from captum_heta.models import CausalLM
+from captum_heta.peers.flashtrace import PACKAGE, traced
 from captum_heta.tokenizers import Tokenizer
 
 HOPS = 3
@@ -114,24 +113,19 @@ def _ablation(model: Any, tokenizer: Tokenizer, chain: Chain, inp: TextInput) ->
 
 
 def _flashtrace(model: Any, tokenizer: Tokenizer, chain: Chain, inp: TextInput) -> Shares:
-    """FlashTrace 0.1.1. It attributes what enters at the output's own position, one later than what predicts it."""
-    from flashtrace import FlashTrace
-
+    """By its authors' package. It attributes at the output's own position, one later than what predicts it."""
     thought, said = (tokenizer.encode(text, add_special_tokens=False) for text in (chain.reasoning, chain.answer))
-    with CausalLM(model).ready():
-        found = FlashTrace(model, tokenizer).trace(
-            prompt=chain.prompt,
-            target=chain.reasoning + chain.answer,
-            reasoning_span=(0, len(thought) - 1),
-            output_span=(len(thought), len(thought) + len(said) - 1),
-            hops=HOPS - 1,
-        )
-    parts = inp.sentence_mask().unique(return_inverse=True)[1]
-    sums = [
-        torch.zeros(int(parts.max()) + 1).index_add(0, parts, torch.tensor(scores[-len(parts) :]))
-        for scores in (found.per_hop_scores[0], found.scores)
-    ]
-    return Shares(*sums)
+    found = traced(
+        model,
+        tokenizer,
+        inp.ids,
+        thought + said,
+        reasoning_span=(0, len(thought) - 1),
+        output_span=(len(thought), len(thought) + len(said) - 1),
+        hops=HOPS - 1,
+    )
+    sentences = inp.features.merged(inp.sentence_mask())
+    return Shares(*(sentences.sum(torch.tensor(scores)) for scores in (found.per_hop_scores[0], found.scores)))
 
 
 def measured(
@@ -175,7 +169,7 @@ def table(found: dict[str, tuple[Recovery, Recovery]]) -> str:
         "|---|---|---:|---:|---:|---:|",
     ]
     for name, rows in found.items():
-        title = METHODS[name].title if name in METHODS else "FlashTrace 0.1.1"
+        title = METHODS[name].title if name in METHODS else PACKAGE.named
         for how, row in zip(("without", "with"), rows, strict=True):
             figures = [f"{row.first:.2f}", f"{row.both:.2f}", f"{row.share_first:.3g}", f"{row.share_both:.2f}"]
             lines.append(f"| {title} | {how} | {' | '.join(figures)} |")
@@ -193,8 +187,8 @@ def main() -> None:
     )
     given = parser.parse_args()
     names = list(given.methods or METHOD_NAMES)
-    if PEER in names and find_spec(PEER) is None:
-        print("FlashTrace is not installed (pip install flashtrace): without it.", flush=True)
+    if PEER in names and PACKAGE.missing:
+        print(f"Without FlashTrace: {PACKAGE.missing}", flush=True)
         names.remove(PEER)
     print(table(measured(names, given.count, given.seed, given.rival, lambda name: print(name, flush=True))))
 

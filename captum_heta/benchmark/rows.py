@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from captum_heta.checks import check_part
-from captum_heta.methods import METHODS, named_methods
+from captum_heta.methods import METHODS, PEERS, named_methods
 from captum_heta.options import CURVATURE_MODES, HETAOptions
 
 if TYPE_CHECKING:  # the help of the command line needs the names alone, and neither torch nor Captum
@@ -35,7 +35,8 @@ _PARTS: dict[str, tuple[str, tuple[int, ...]]] = {
 }
 
 GRAMMAR = (
-    f"a method ({', '.join([*METHODS, RANDOM])}); {' or '.join(_HETAS)} with : and a curvature mode "
+    f"a method ({', '.join([*METHODS, RANDOM])}) or one of another package ({', '.join(PEERS)}); "
+    f"{' or '.join(_HETAS)} with : and a curvature mode "
     f"({', '.join(CURVATURE_MODES[1:])}) or options of theirs such as flow=contribution or refine=0.9, joined by +; "
     "and after any of these a part of it, /beta=B (gamma is 1 - B) or one of "
     f"{', '.join(f'/{name}' for name in _PARTS)}"
@@ -66,7 +67,9 @@ class RowGroup:
         return self.label if self.label in self.rows else next(iter(self.rows))
 
 
-def row_groups(names: Sequence[str], model: Any, options: Mapping[str, Mapping[str, Any]], seed: int) -> list[RowGroup]:
+def row_groups(
+    names: Sequence[str], model: Any, options: Mapping[str, Mapping[str, Any]], seed: int, tokenizer: Any = None
+) -> list[RowGroup]:
     """The rows of these names, by the attribution that each is read off.
 
     Args:
@@ -74,9 +77,11 @@ def row_groups(names: Sequence[str], model: Any, options: Mapping[str, Mapping[s
         model: a causal language model.
         options: arguments of methods, by short names.
         seed: of HETA and the other methods of this package that draw.
+        tokenizer: of the model; for some methods of other packages.
 
     Raises:
         ValueError: for a name that is none, given twice, or options of no method.
+        ImportError: for a method of a package that is not installed.
     """
     found: dict[str, RowGroup] = {}
     labels: set[str] = set()
@@ -86,7 +91,7 @@ def row_groups(names: Sequence[str], model: Any, options: Mapping[str, Mapping[s
         if (mode or part) and short not in _HETAS:
             raise ValueError(f"{name!r} is no row of a benchmark: {short} has no modes or parts.")
         if base not in found:
-            found[base] = _group(name, short, mode, model, options.get(short, {}), seed)
+            found[base] = _group(name, short, mode, options.get(short, {}), seed, (model, tokenizer))
         label, scores = _row(name, found[base], part)
         if part and _multiplies(found[base]):
             found[base].options["skip"] = 0.0  # a part of a product is asked for everywhere
@@ -94,9 +99,10 @@ def row_groups(names: Sequence[str], model: Any, options: Mapping[str, Mapping[s
             raise ValueError(f"{name!r} is there twice.")
         labels.add(label)
         found[base].rows[label] = scores
-    unknown = [name for name in options if name not in METHODS]  # some may be of rows that join later
+    known = METHODS | PEERS
+    unknown = [name for name in options if name not in known]  # some may be of rows that join later
     if unknown:
-        raise ValueError(f"options are for {unknown[0]!r}, which is not among the methods {', '.join(METHODS)}.")
+        raise ValueError(f"options are for {unknown[0]!r}, which is not among the methods {', '.join(known)}.")
     return list(found.values())
 
 
@@ -109,7 +115,7 @@ def is_label(text: str) -> bool:
         title, _, inner = base.partition(" (")
         if title == METHODS[short].title:
             return not inner or (inner.endswith(")") and _is_mode(inner[:-1].replace(", ", "+")))
-    return not part and (base == RANDOM or base in [method.title for method in METHODS.values()])
+    return not part and (base == RANDOM or base in [method.title for method in (METHODS | PEERS).values()])
 
 
 def _is_mode(mode: str) -> bool:
@@ -120,11 +126,15 @@ def _is_mode(mode: str) -> bool:
     return True
 
 
-def _group(name: str, short: str, mode: str, model: Any, options: Mapping[str, Any], seed: int) -> RowGroup:
+def _group(
+    name: str, short: str, mode: str, options: Mapping[str, Any], seed: int, explained: tuple[Any, Any]
+) -> RowGroup:
     if short == RANDOM:
         return RowGroup(RANDOM, None, {})
     chosen = _options(name, mode) if mode else {}
-    (method,) = named_methods([short], model).values()
+    (method,) = named_methods([short], *explained).values()
+    if short in PEERS and method.package.missing:  # before hours of what the others take
+        raise ImportError(method.package.missing)
     draws = getattr(method, "draws", None)  # Captum's methods do not say; they draw from torch's global state
     seeded = {"seed": seed} if draws is not None and draws() else {}
     return RowGroup(_label(short, mode), method, seeded | dict(options) | chosen)
@@ -169,7 +179,8 @@ def _read(value: str) -> Any:
 
 
 def _label(short: str, mode: str) -> str:
-    return f"{METHODS[short].title} ({mode.replace('+', ', ')})" if mode else METHODS[short].title
+    title = (METHODS | PEERS)[short].title
+    return f"{title} ({mode.replace('+', ', ')})" if mode else title
 
 
 def _row(name: str, group: RowGroup, part: str) -> "tuple[str, Scores]":

@@ -43,6 +43,7 @@ class Benchmark:
         ValueError: for rows, metrics or numbers that are none, two examples with the same id, and a folder whose
             results are of something else or damaged.
         OSError: if the folder cannot be written to.
+        ImportError: for a row of a package that is not installed.
     """
 
     model: Any
@@ -59,7 +60,7 @@ class Benchmark:
         check_metrics(settings.metrics)
         if check_count("rank", self.rank, least=0) >= check_count("processes", self.processes):
             raise ValueError(f"rank must be below processes, {self.processes}, got {self.rank}.")
-        self._groups = row_groups(self.rows, self.model, settings.options, settings.seed)
+        self._groups = row_groups(self.rows, self.model, settings.options, settings.seed, self.tokenizer)
         for name, items in self.data.items():
             if len({item.id for item in items}) < len(items):
                 raise ValueError(f"Two examples of {name} have the same id.")

@@ -1,7 +1,7 @@
 """How long does it take? ``python -m captum_heta.benchmark.speed --tokens 64 256 --shape gpt2``.
 
 Times HETA's parts against the naive reference of `captum_heta.testing` (one product, one masked pass at a time, with
-all logits) and whole methods against Captum's and, where they are installed, those of Inseq and FlashTrace. With random
+all logits) and whole methods against Captum's and, where they are installed, Inseq's and FlashTrace's. With random
 weights of a shape and random tokens nothing is downloaded; with ``--model`` the prompts are texts that ask something.
 
 All ratios come from one run. What would take too long is timed in part and scaled, and marked with ~. From 512 tokens

@@ -32,7 +32,7 @@ TITLES = {
     "gradient_norm": "Gradient Norm",
     "ablation": "Feature Ablation",
     "shapley": f"Shapley Value Sampling ({SHAPLEY_SAMPLES})",
-} | {name: peer.title for name, peer in PEERS.items()}
+} | PEERS
 
 # the methods that are HETA, what they are called with, and the parts that each has beside its masked passes
 _HETAS: dict[str, tuple[type[HETA], dict[str, Any], tuple[str, ...]]] = {

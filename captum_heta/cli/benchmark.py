@@ -115,7 +115,9 @@ def benchmark(
         from captum_heta.demo import load_model
         from captum_heta.provenance import versions
 
-        row_groups(rows, load_model()[0], given, seed)  # what is wrong with names and options, said on any model
+        embedded = load_model()
+        # what is wrong with names and options, said on any model
+        row_groups(rows, embedded[0], given, seed, embedded[1])
         asked = places(OF_PRESETS.get(preset or "", EMBEDDED) if data is None else data)
         check_answers(asked, model)
         check_paragraphs(asked, paragraphs)

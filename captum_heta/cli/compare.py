@@ -11,7 +11,7 @@ from captum_heta.cli.arguments import listed
 from captum_heta.cli.files import written
 from captum_heta.cli.messages import INTERRUPTED, print_note, reported_errors, terminal, warnings_to
 from captum_heta.cli.question import Question, asking
-from captum_heta.methods import METHODS, check_names, named_methods
+from captum_heta.methods import METHODS, PEERS, check_names, named_methods
 
 if TYPE_CHECKING:
     from captum_heta.comparison import Comparison
@@ -24,7 +24,11 @@ _OF_LONG = f"This is done with prompts of more than {MOST} tokens; --no-refine l
 def compare(
     asked: Question,
     methods: Annotated[
-        str, typer.Option(help=f"The methods, separated by commas: {', '.join(METHODS)}.")
+        str,
+        typer.Option(
+            help=f"The methods, separated by commas: {', '.join(METHODS)}; and of packages that are installed with "
+            f"extras, {', '.join(PEERS)}."
+        ),
     ] = "targeted,heta,ig,ablation",
 ) -> None:
     """Shade a prompt's tokens by the scores of several methods, one under the other.
@@ -76,7 +80,7 @@ def _compared(asked: Question, names: Sequence[str]) -> "Comparison":
     from captum_heta.comparison.refinement import explains_tokens
 
     model, prompt, outputs, others = answered(asked)
-    methods = named_methods(names, model)
+    methods = named_methods(names, model, prompt.tokenizer)
     return compare(
         methods,
         prompt.tokenizer,

@@ -26,7 +26,7 @@ from captum_heta.comparison.refinement import check_refine, takes_refine
 from captum_heta.comparison.result import Comparison, Failure
 from captum_heta.inputs import LocatedInput, TextInput
 from captum_heta.inputs.target import chosen_outputs
-from captum_heta.methods import METHODS, named_methods
+from captum_heta.methods import METHODS, PEERS, named_methods
 from captum_heta.models import LanguageModel
 from captum_heta.prompts import check_length
 from captum_heta.provenance import now, of_model, versions
@@ -58,7 +58,8 @@ def compare(
         methods: by the name that each has in tables: an attribution method of this package or of Captum, made with a
             model; one that is wrapped already (`LLMTokenAttribution`, `LLMAttribution`, `LLMGradientAttribution`); or
             any function of prompt and target, two texts, that returns a score for each feature of ``inp``. Or a list of
-            short names, such as ``["heta", "ig"]``, which `captum_heta.methods.METHODS` has; they need ``model``.
+            short names, such as ``["heta", "ig"]``, which `captum_heta.methods.METHODS` has, and `PEERS` beside it
+            those of other packages; they need ``model``.
         tokenizer: the tokenizer of the models.
         inp: a TextTokenInput or TextTemplateInput, such as a `ChatInput` or a `DocumentsInput`; or text, whose tokens
             except the special ones are the features.
@@ -94,9 +95,9 @@ def compare(
         >>> figure, axes = found.plot()
     """
     if not isinstance(methods, Mapping):
-        titles = {short: method.title for short, method in METHODS.items()}
+        titles = {short: method.title for short, method in (METHODS | PEERS).items()}
         options = {titles.get(name, name): some for name, some in (options or {}).items()}
-    methods, options = _methods(methods, model), options or {}
+    methods, options = _methods(methods, model, tokenizer), options or {}
     unknown = [name for name in options if name not in methods]
     if unknown:
         raise ValueError(f"options are for {unknown[0]!r}, which is not among the methods {', '.join(methods)}.")
@@ -145,7 +146,7 @@ def compare(
     return found
 
 
-def _methods(methods: Mapping[str, Any] | Sequence[str], model: Any) -> Mapping[str, Any]:
+def _methods(methods: Mapping[str, Any] | Sequence[str], model: Any, tokenizer: Tokenizer) -> Mapping[str, Any]:
     """The methods by their names in tables."""
     if not methods:
         raise ValueError("There are no methods to compare.")
@@ -162,7 +163,7 @@ def _methods(methods: Mapping[str, Any] | Sequence[str], model: Any) -> Mapping[
         )
     if model is None:
         raise ValueError("Methods that are named by text need the model that they explain: pass model=....")
-    return named_methods(methods, model)
+    return named_methods(methods, model, tokenizer)
 
 
 def _provenance(models: Sequence[LanguageModel], options: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:

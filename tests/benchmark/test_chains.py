@@ -68,9 +68,9 @@ def test_the_table_has_two_rows_for_each_method():
 
 
 def test_the_command_says_what_is_not_installed(monkeypatch, capsys):
-    monkeypatch.setattr(benchmark, "find_spec", lambda name: None)
+    monkeypatch.setattr("captum_heta.peers.package.find_spec", lambda name: None)
     monkeypatch.setattr(sys, "argv", ["chains", "--count", "1", "--methods", "gradient_norm", "flashtrace"])
     benchmark.main()
     printed = capsys.readouterr().out
-    assert "FlashTrace is not installed" in printed
+    assert "Without FlashTrace: flashtrace is not installed: pip install 'captum-heta[flashtrace]'." in printed
     assert printed.count("| Gradient Norm |") == 2

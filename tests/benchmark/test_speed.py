@@ -169,14 +169,15 @@ def test_command_tells_what_is_done(capsys, monkeypatch):
 
 
 def test_command_times_text_of_a_model_that_reads(command):
-    out = command("--model", "llama", "--tokens", "64", "--methods", "targeted", "inseq")
+    out = command("--model", "llama", "--tokens", "64", "--methods", "targeted", "inseq_saliency")
     assert "| 64 | Targeted HETA |" in out
     assert "64 tokens: a text of " in out
     assert "likeliest." in out
 
 
 def test_command_says_why_peers_are_missing(command, monkeypatch):
-    out = command("--shape", "tiny", "--tokens", "8", "--methods", "inseq", "flashtrace")
+    monkeypatch.setattr("captum_heta.peers.package.find_spec", lambda name: None)
+    out = command("--shape", "tiny", "--tokens", "8", "--methods", "inseq_saliency", "flashtrace")
     assert "Without Inseq, saliency: " in out
     assert out.count("Without") == 1
 

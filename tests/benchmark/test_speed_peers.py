@@ -1,12 +1,13 @@
-from importlib.util import find_spec
+from types import SimpleNamespace
 
 import pytest
+import torch
 
-from captum_heta.benchmark import speed_peers
 from captum_heta.benchmark.speed_peers import PEERS, missing, peer_cost
 from captum_heta.benchmark.speed_prompt import random_subject, text_subject
 from captum_heta.demo import load_model
-from captum_heta.testing.architectures import shaped_model
+from captum_heta.methods import PEERS as METHODS
+from captum_heta.testing.architectures import shaped_model, tiny_model
 
 
 def timed(call):
@@ -26,21 +27,25 @@ def reader():
 
 @pytest.fixture
 def installed(monkeypatch):
-    monkeypatch.setattr(speed_peers, "find_spec", lambda name: object())
+    monkeypatch.setattr("captum_heta.peers.package.find_spec", lambda name: object())
 
 
 @pytest.mark.parametrize("name", PEERS)
 def test_what_is_not_installed_is_in_no_row(name, reader, monkeypatch):
-    monkeypatch.setattr(speed_peers, "find_spec", lambda name: None)
+    monkeypatch.setattr("captum_heta.peers.package.find_spec", lambda name: None)
     assert peer_cost(name, reader, timed) is None
     assert timed.answers == []
-    assert missing([name], [reader]) == f"Without {PEERS[name].title}: not installed (pip install {name})."
+    extra = METHODS[name].type.package.extra
+    message = f"Without {PEERS[name]}: {extra} is not installed: pip install 'captum-heta[{extra}]'."
+    assert missing([name], [reader, reader]) == message
 
 
 @pytest.mark.usefixtures("installed")
-def test_peers_read_text():
-    subject = random_subject(shaped_model("tiny"), 8)
-    assert missing(["inseq"], [subject]) == "Without Inseq, saliency: reads text, give --model."
+def test_flashtrace_reads_text():
+    subject = random_subject(tiny_model("llama"), 8)
+    assert missing(["inseq_saliency"], [subject]) == ""
+    message = "Without FlashTrace: it looks at the text of tokens, give --model."
+    assert missing(list(PEERS), [subject]) == message
     assert peer_cost("flashtrace", subject, timed) is None
 
 
@@ -48,28 +53,35 @@ def test_peers_read_text():
 def test_flashtrace_reads_models_like_llama(reader):
     other = text_subject(*load_model("gpt_neox"), None, 64)
     assert missing(list(PEERS), [reader]) == ""
-    message = "Without FlashTrace: reads models that are built as Llama alone."
-    assert missing(list(PEERS), [reader, other]) == message
+    message = "Without FlashTrace: FlashTrace reads models that are built as Llama alone, and GPTNeoXForCausalLM is not"
+    assert missing(list(PEERS), [reader, other]).startswith(message)
     assert peer_cost("flashtrace", other, timed) is None
 
 
-@pytest.mark.skipif(find_spec("inseq") is None, reason="Inseq is not installed")
-@pytest.mark.filterwarnings("default")
-def test_inseq_explains_the_answer(reader):
-    assert peer_cost("inseq", reader, timed).seconds == 1.5
-    (found,) = timed.answers[0].sequence_attributions
-    length = len(reader.ids)
-    assert found.target_attributions.shape[:2] == (length + 1, 1)  # the prompt and the one token of the answer
-    assert found.target[length].token.strip("Ġ▁ ") == reader.answer.strip()
+def test_the_first_output_is_explained(monkeypatch):
+    subject = random_subject(shaped_model("tiny"), 8)
+    asked = []
+
+    def attribute_outputs(ids, outputs, features):
+        asked.append((ids.tolist(), outputs.tolist(), len(features)))
+        return len(asked)
+
+    method = SimpleNamespace(
+        type=SimpleNamespace(package=SimpleNamespace(missing="")),
+        of_tokenizer=False,
+        make=lambda model, tokenizer: SimpleNamespace(attribute_outputs=attribute_outputs),
+    )
+    monkeypatch.setitem(METHODS, "inseq_saliency", method)
+    assert peer_cost("inseq_saliency", subject, timed, warm=True).seconds == 1.5
+    assert timed.answers == [2]
+    assert asked == [(subject.ids.tolist(), [subject.target], 8)] * 2
 
 
-@pytest.mark.skipif(find_spec("flashtrace") is None, reason="FlashTrace is not installed")
+@pytest.mark.parametrize("name", PEERS)
 @pytest.mark.filterwarnings("default")
-def test_flashtrace_explains_the_answer(reader):
-    before = reader.model.config._attn_implementation
-    assert peer_cost("flashtrace", reader, timed).seconds == 1.5
-    assert reader.model.config._attn_implementation == before
+def test_peers_explain_the_answer(name, reader):
+    pytest.importorskip(METHODS[name].type.package.module)
+    assert peer_cost(name, reader, timed).seconds == 1.5
     (found,) = timed.answers
-    assert found.generation_tokens[0] == reader.answer
-    assert len(found.scores) == len(found.prompt_tokens) > 1
-    assert sum(found.scores) > 0
+    assert found.scores.shape == (1, len(reader.features))
+    assert torch.count_nonzero(found.scores) > 10

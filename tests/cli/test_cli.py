@@ -169,7 +169,7 @@ class TestCompare:
         assert html.read_text() == found.to_html()
 
     def test_a_method_that_fails_is_told(self, monkeypatch):
-        monkeypatch.setitem(METHODS, "broken", SimpleNamespace(title="Broken", make=lambda model: lambda *_: [1.0]))
+        monkeypatch.setitem(METHODS, "broken", SimpleNamespace(title="Broken", make=lambda *_: lambda *_: [1.0]))
         result = self.run(PROMPT, "--methods", "broken,normxlogit")
         assert result.exit_code == 0
         assert "Broken" in result.output

@@ -28,8 +28,8 @@ def interrupted(prompt, target):
 
 @pytest.fixture(autouse=True)
 def _methods(monkeypatch):
-    monkeypatch.setitem(METHODS, "stop", SimpleNamespace(title="Stop", make=lambda model: interrupted))
-    monkeypatch.setitem(METHODS, "nan", SimpleNamespace(title="Nan", make=lambda model: lambda *_: [float("nan")] * 8))
+    monkeypatch.setitem(METHODS, "stop", SimpleNamespace(title="Stop", make=lambda *_: interrupted))
+    monkeypatch.setitem(METHODS, "nan", SimpleNamespace(title="Nan", make=lambda *_: lambda *_: [float("nan")] * 8))
 
 
 def test_an_interruption_keeps_the_methods_before_it(tmp_path):

@@ -1,0 +1,50 @@
+"""What the methods of other packages have in common."""
+
+from abc import abstractmethod
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from captum_heta.attr.base import OptionsT, OutputAttributions, Task, TokenAttribution
+from captum_heta.attr.task import Scorer
+from captum_heta.features import Features
+from captum_heta.peers.package import Package
+
+
+class PeerAttribution(TokenAttribution[OptionsT]):
+    """A method of another package.
+
+    It is given the very tokens that are explained, special ones included, and where it is given the model a `twin` of
+    it, so that the model stays as it is, whatever the package does.
+
+    Attributes:
+        package: the package, which is imported when the method attributes.
+    """
+
+    package: ClassVar[Package]
+
+    def _log_probs(self, task: Task) -> Tensor:
+        """Those of the outputs, (K,)."""
+        text = torch.cat([task.input_ids, task.outputs[:-1]])
+        found = self._lm.log_probs_after([text], len(task.outputs))[0]
+        return found.gather(1, task.outputs[:, None])[:, 0]
+
+
+class TokenPeer(PeerAttribution[OptionsT]):
+    """One that scores each token of a prompt; a feature has the sum of its tokens'."""
+
+    @abstractmethod
+    def _token_scores(self, task: Task, options: OptionsT) -> Tensor:
+        """The scores of all tokens of a prompt, (K, n), or (1, n) for the outputs together where the task says so."""
+
+    def _scores(self, task: Task, options: OptionsT) -> OutputAttributions:
+        return self._scorer(task, options).score(task.features)
+
+    def _scorer(self, task: Task, options: OptionsT) -> Scorer:
+        scores, log_probs = self._token_scores(task, options), self._log_probs(task)
+
+        def of(features: Features) -> OutputAttributions:
+            return OutputAttributions(features.sum(scores), log_probs)
+
+        return Scorer(of, lambda found, features, owners: of(features))  # each token is scored anyway
