@@ -11,7 +11,7 @@ from matplotlib import pyplot as plt
 
 from captum_heta.cli import app
 from captum_heta.demo import load_model
-from captum_heta.methods import METHODS
+from captum_heta.methods import METHODS, PEERS
 from captum_heta.testing.architectures import CONFIGS
 from captum_heta.testing.pictures import llava, photograph
 
@@ -70,13 +70,21 @@ def test_readme_is_short():
 
 def test_table_of_methods_has_all_that_the_command_knows():
     text = PAGES["methods.md"]
-    tables = text[text.index("| name | method |") : text.index("Any function of prompt and target")]
+    tables = text[text.index("| name | method |") : text.index("Those of Inseq")]
     assert set(METHODS) == set(re.findall(r"`([a-z_]+)`", tables)) - {"alternatives"}
 
 
+def test_table_of_other_packages_has_all_names():
+    text = PAGES["peers.md"]
+    table = text[text.index("| name | what it is |") : text.index("What is common to all")]
+    rows = [line.split("|")[1] for line in table.splitlines()[2:]]
+    assert set(PEERS) == set(re.findall(r"`([a-z_]+)`", "".join(rows)))
+
+
 def test_reference_has_all_methods():
-    text = "".join((DOCS / "api" / page).read_text(encoding="utf-8") for page in ("attribution.md", "methods.md"))
-    here = [method.name for method in METHODS.values() if method.module.startswith("captum_heta")]
+    pages = ("attribution.md", "methods.md", "peers.md")
+    text = "".join((DOCS / "api" / page).read_text(encoding="utf-8") for page in pages)
+    here = [method.name for method in (METHODS | PEERS).values() if method.module.startswith("captum_heta")]
     assert set(here) <= set(re.findall(r"autoclass:: (?:captum_heta\.)?(\w+)", text))
 
 
