@@ -16,7 +16,7 @@ pytestmark = pytest.mark.filterwarnings("default")  # of the packages
 PROMPT = "Anna lives in Rome. Ben lives in Oslo. Question: Where does Ben live? Answer:"
 OUTPUT = " Oslo"
 # which is cut into the same tokens where some of its sentences are left out
-SENTENCES = "Anna lives in Rome. Ben lives in Oslo. Dora lives in Rome. Ben lives in"
+SENTENCES = "Anna lives in Rome. Ben lives in Oslo. Anna lives in Oslo. Ben lives in"
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ def flashtrace_by_hand(model, tokenizer, ids, outputs):
 def context_cite_by_hand(model, tokenizer, ids, outputs):
     context_cite = pytest.importorskip("context_cite")
     tokenizer.chat_template = "{{ bos_token }}{{ messages[0]['content'] }}"
-    parts = ["Anna lives in Rome.", " Ben lives in Oslo.", " Dora lives in Rome.", " Ben lives in"]
+    parts = ["Anna lives in Rome.", " Ben lives in Oslo.", " Anna lives in Oslo.", " Ben lives in"]
     assert "".join(parts) == SENTENCES
 
     class Parts(context_cite.context_partitioner.BaseContextPartitioner):
@@ -78,7 +78,8 @@ def context_cite_by_hand(model, tokenizer, ids, outputs):
     assert citer.response == OUTPUT
     weights = torch.as_tensor(citer.get_attributions(verbose=False))
     inp = TextInput(SENTENCES, tokenizer)
-    owners = [sum(SENTENCES.index(part) <= start for part in parts) - 1 for start, _ in inp.spans]
+    starts = [sum(map(len, parts[:i])) for i in range(len(parts))]
+    owners = [sum(place <= start for place in starts) - 1 for start, _ in inp.spans]
     return torch.cat([torch.zeros(1), weights[owners]])
 
 
