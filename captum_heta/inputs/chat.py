@@ -6,10 +6,9 @@ from typing import Any
 
 from torch import Tensor
 
-from captum_heta.inputs.markers import absent_characters
 from captum_heta.inputs.offsets import encoded, place_of
 from captum_heta.inputs.parts import summed
-from captum_heta.inputs.rendering import REASONING, ChatRenderer, Message, checked_messages, content_spans
+from captum_heta.inputs.rendering import REASONING, ChatRenderer, Message, checked_messages, content_spans, turn_end
 from captum_heta.inputs.text import TextInput, mask_of
 from captum_heta.spans import sentence_spans
 from captum_heta.tokenizers import Tokenizer
@@ -70,7 +69,7 @@ class ChatInput(TextInput):
         self.messages = checked_messages(messages)
         self.roles = _checked_roles(roles, self.messages)
         render = ChatRenderer(tokenizer, add_generation_prompt, template_args)
-        self._ended = ChatRenderer(tokenizer, False, template_args)
+        self._template_args = template_args
         text = render(self.messages)
         found = sorted(
             (place, number, name in REASONING)
@@ -96,14 +95,7 @@ class ChatInput(TextInput):
     @cached_property
     def end_of_turn(self) -> list[int]:
         """The special token that the template writes behind what an assistant says, where generation ends; or none."""
-        said = absent_characters(self.text)[0]
-        messages = [*self.messages, {"role": "assistant", "content": said}]
-        try:
-            after = self._ended(messages).rpartition(said)[2]
-        except ValueError:  # a template in which an assistant does not speak next
-            return []
-        following = self.tokenizer.encode(after, add_special_tokens=False)[:1]
-        return [token for token in following if token in self.tokenizer.all_special_ids]
+        return turn_end(self.tokenizer, self.messages, self._template_args)
 
     @property
     def groups(self) -> list[str]:

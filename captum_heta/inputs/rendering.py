@@ -120,6 +120,20 @@ class ChatRenderer:
         return True
 
 
+def turn_end(
+    tokenizer: Tokenizer, messages: Sequence[Message], template_args: Mapping[str, Any] | None = None
+) -> list[int]:
+    """The special token that a template writes behind what an assistant says next, where generation ends; or none."""
+    render = ChatRenderer(tokenizer, False, template_args)
+    try:
+        said = absent_characters(render(messages))[0]
+        after = render([*messages, {"role": "assistant", "content": said}]).rpartition(said)[2]
+    except ValueError:  # a template in which an assistant does not speak next
+        return []
+    following = tokenizer.encode(after, add_special_tokens=False)[:1]
+    return [token for token in following if token in tokenizer.all_special_ids]
+
+
 def content_spans(
     render: Callable[[Sequence[Message]], str], messages: Sequence[Message], number: int, name: str = "content"
 ) -> list[Span]:

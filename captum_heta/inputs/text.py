@@ -165,6 +165,7 @@ class LocatedInput:
         features: the tokens of each feature.
         labels: the features as Captum names them.
         groups: the name of the document or the role of the message that each feature is of; None for other inputs.
+        documents: the names of the documents, in the order of the prompt; None for other inputs.
 
     Raises:
         TypeError: for another kind of input.
@@ -237,6 +238,12 @@ class LocatedInput:
     def groups(self) -> list[str] | None:
         """The document or the role of each feature."""
         return getattr(self.inp, "groups", None)
+
+    @property
+    def documents(self) -> list[str] | None:
+        """The names of the documents; None for other inputs."""
+        found = getattr(self.inp, "documents", None)
+        return None if found is None else list(found)
 
     def sentence_mask(self) -> Tensor | None:
         """A ``feature_mask`` (F,) of sentences for an input of tokens; None for a template, which has its own parts."""

@@ -1,3 +1,5 @@
+import copy
+
 import pytest
 import torch
 from captum.attr import FeatureAblation, LLMAttribution, TextTemplateInput
@@ -5,6 +7,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from captum_heta import HETA, DocumentsInput, LLMTokenAttribution, compare
+from captum_heta.inputs.documents import REST
 from captum_heta.inputs.markers import value_spans
 
 DOCUMENTS = {"people": "Anna lives in Rome. Ben lives in Oslo.", "pets": "Anna has a cat at home.", "none": ""}
@@ -132,6 +135,83 @@ def test_scores_are_those_of_the_same_template(demo, kit, by):
     there = [i for i, value in enumerate(inp.values) if value]
     torch.testing.assert_close(result.seq_attr[there], expected.seq_attr)
     assert inp.by_document(result.seq_attr)["none"] == 0
+
+
+class TestRest:
+    def test_before_and_behind_the_documents_are_features(self, kit):
+        template = "Say where. Be brief.\n\n{documents}\n\nQuestion: {question}\nAnswer:"
+        inp = made(kit, by="sentence", rest=True, template=template)
+        whole = f"Say where. Be brief.\n\n{PROMPT}"
+        assert inp.to_model_input() == whole
+        assert inp.values[3:] == ["Say where. ", "Be brief.", "Question: Where does Ben live?\n", "Answer:"]
+        assert inp.labels[2:5] == ["pets 1", f"{REST} 1", f"{REST} 2"]
+        assert inp.document_of == ["people", "people", "pets", *[REST] * 4]
+        assert [whole[start:end] for ((start, end),) in value_spans(inp)] == inp.values
+        assert inp.to_model_input(torch.tensor([[1, 1, 1, 0, 0, 0, 0]])) == whole.replace(
+            "Say where. Be brief.", ""
+        ).replace("Question: Where does Ben live?\nAnswer:", "")
+
+    def test_a_stretch_is_one_beside_whole_documents(self, kit):
+        inp = made(kit, rest=True)
+        assert inp.values == [*DOCUMENTS.values(), f"Question: {QUESTION}\nAnswer:"]
+        assert inp.labels == [*DOCUMENTS, f"{REST} 1"]
+
+    def test_tokens_are_features(self, kit):
+        inp = made(kit, by="token", rest=True)
+        mine = [value for value, of in zip(inp.values, inp.document_of, strict=True) if of == REST]
+        assert "".join(mine) == f"Question: {QUESTION}\nAnswer:"
+        assert mine[:4] == ["Question", ":", " Where", " does"]
+        assert inp.values[: len(inp.values) - len(mine)] == made(kit, by="token").values
+
+    def test_sums_have_it_last(self, kit):
+        inp = made(kit, by="sentence", rest=True)
+        assert inp.by_document(torch.ones(5)) == {"people": 2, "pets": 1, "none": 0, REST: 2}
+
+    @pytest.mark.parametrize("name", ["llama", "mistral", "plain"])
+    @pytest.mark.parametrize("by", FEATURES)
+    def test_of_a_chat_what_messages_say(self, kit, name, by):
+        documents = {name: text for name, text in DOCUMENTS.items() if text}
+        given = {"tokenizer": kit.embedded(kit.templates[name]), "by": by, "messages": MESSAGES}
+        inp, without = (DocumentsInput(documents, QUESTION, rest=rest, **given) for rest in (True, False))
+        assert inp.to_model_input() == without.to_model_input()
+        mine = [value for value, of in zip(inp.values, inp.document_of, strict=True) if of == REST]
+        said = ["Answer from the text.", "Read:", f"Then: {QUESTION} {{}}"]
+        assert "".join("".join(mine).split()) == "".join("".join(said).split())
+        assert by != "document" or mine == said
+        assert inp.values[: len(without.values)] == without.values
+        empty = torch.tensor([[of != REST for of in inp.document_of]]).int()
+        assert not any(word in inp.to_model_input(empty) for word in ("Answer", "Read", "Where"))
+
+    def test_the_beginning_is_none(self, kit):
+        inp = made(kit, rest=True, template="<s>Read.\n{documents}\n{question}")
+        assert inp.values[-2:] == ["Read.", QUESTION]
+        assert inp.to_model_input().startswith("<s>Read.")
+
+    def test_scores_of_documents_know_the_question(self, demo, kit):
+        inp = made(kit, by="sentence", rest=True)
+        result = LLMTokenAttribution(HETA(demo[0]), demo[1]).attribute(inp, " Oslo", **QUICK)
+        shares = result.by_group()
+        assert max(shares, key=shares.get) == "people"
+        assert 0 < shares[REST] < 1
+        assert sum(shares.values()) == pytest.approx(1)
+        assert result.documents == list(DOCUMENTS)
+
+    def test_a_document_of_that_name_is_an_error(self, kit):
+        with pytest.raises(ValueError, match=f"A document is called '{REST}'"):
+            DocumentsInput({REST: "a"}, QUESTION, kit.embedded(None), rest=True)
+        DocumentsInput({REST: "a"}, QUESTION, kit.embedded(None))
+
+    def test_is_kept_by_copies(self, kit):
+        inp = made(kit, by="sentence", rest=True)
+        assert copy.deepcopy(inp).to_model_input() == inp.to_model_input()
+
+
+@pytest.mark.parametrize(("name", "token"), [("llama", "<|eot_id|>"), ("mistral", "</s>"), ("plain", None)])
+def test_an_answer_ends_where_the_turn_does(kit, name, token):
+    tokenizer = kit.bytes(kit.templates[name], trim_offsets=False)
+    inp = DocumentsInput({"a": "one"}, QUESTION, tokenizer, messages=MESSAGES)
+    assert inp.end_of_turn == ([] if token is None else [tokenizer.convert_tokens_to_ids(token)])
+    assert made(kit).end_of_turn == []
 
 
 def test_document_with_the_answer_matters_most(demo, kit):
