@@ -11,6 +11,7 @@ if TYPE_CHECKING:
         LLMTokenAttribution,
         LLMTokenAttributionResult,
         ReasoningTrace,
+        Sources,
         TargetedHETA,
         TargetedTerms,
     )
@@ -27,6 +28,7 @@ __all__ = [
     "LLMTokenAttributionResult",
     "MediaInput",
     "ReasoningTrace",
+    "Sources",
     "TargetedHETA",
     "TargetedTerms",
     "TextInput",
@@ -41,7 +43,8 @@ __getattr__, __dir__ = lazy(
     __name__,
     {
         **dict.fromkeys(("HETA", "HETATerms", "TargetedHETA", "TargetedTerms"), "captum_heta.attr"),
-        **dict.fromkeys(("LLMTokenAttribution", "LLMTokenAttributionResult", "ReasoningTrace"), "captum_heta.attr"),
+        **dict.fromkeys(("LLMTokenAttribution", "LLMTokenAttributionResult"), "captum_heta.attr"),
+        **dict.fromkeys(("ReasoningTrace", "Sources"), "captum_heta.attr"),
         **dict.fromkeys(("Comparison", "compare"), "captum_heta.comparison"),
         **dict.fromkeys(("ChatInput", "DocumentsInput", "MediaInput", "TextInput"), "captum_heta.inputs"),
     },

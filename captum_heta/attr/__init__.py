@@ -15,6 +15,7 @@ from captum_heta.attr.progressive import TDD, ProgressiveInference
 from captum_heta.attr.reagent import ReAGent
 from captum_heta.attr.reasoning import ReasoningTrace
 from captum_heta.attr.replacers import MaskedLMReplacer
+from captum_heta.attr.sources import Sources
 
 __all__ = [
     "HETA",
@@ -35,6 +36,7 @@ __all__ = [
     "ProgressiveInference",
     "ReAGent",
     "ReasoningTrace",
+    "Sources",
     "TargetTerms",
     "TargetedHETA",
     "TargetedTerms",

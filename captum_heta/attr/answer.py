@@ -23,14 +23,24 @@ def answered(rows: Tensor, tokens: Sequence[str], probs: Tensor | None, span: Pi
     Raises:
         ValueError: for a part that the output does not have, other weights, and "surprise" without probabilities.
     """
-    chosen = torch.tensor(tokens_of(span, tokens), device=rows.device)
-    if weights not in WEIGHTS:
-        raise ValueError(f"weights must be one of {', '.join(WEIGHTS)}, got {weights!r}.")
+    return weighed(rows, tokens_of(span, tokens), probs, weights)
+
+
+def weighed(rows: Tensor, numbers: Sequence[int], probs: Tensor | None, weights: str) -> Tensor:
+    """The same of the output tokens with these numbers."""
+    chosen = torch.tensor(numbers, device=rows.device)
+    check_weights(weights)
     if weights == "even":
         return rows[chosen].mean(0)
     if probs is None:
         raise ValueError("The result does not say how likely its tokens are: pass weights='even'.")
     return rows[chosen].T @ surprise(probs.to(rows)[chosen])
+
+
+def check_weights(weights: str) -> None:
+    """Raise ValueError for others than there are."""
+    if weights not in WEIGHTS:
+        raise ValueError(f"weights must be one of {', '.join(WEIGHTS)}, got {weights!r}.")
 
 
 def surprise(probs: Tensor) -> Tensor:

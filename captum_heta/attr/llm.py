@@ -177,6 +177,7 @@ class LLMTokenAttribution(LLMAttribution):
             contrast=contrast,
             output_attr=result.output_scores,
             located=prompt,
+            output_ids=outputs.tolist(),
             provenance=self._provenance(
                 given | ({} if contrast is None else {"contrast": contrast}),
                 about,

@@ -4,7 +4,7 @@ from captum_heta.attr.reasoning import ReasoningTrace
 from captum_heta.inputs.places import flat, spread
 from captum_heta.provenance import in_words
 from captum_heta.visualization.signs import visible
-from captum_heta.visualization.view import Bar, NumberTable, Section, View, text_row
+from captum_heta.visualization.view import Bar, NumberTable, Section, View, in_percent, text_row
 
 HOW_TO_READ = (
     "Shares of the answer. Those of the reasoning are what the answer takes from it; they were explained in turn, and "
@@ -54,11 +54,6 @@ def largest(shares: list[float], count: int = 5) -> list[int]:
     """The numbers of the largest shares above 0, the largest first."""
     order = sorted(range(len(shares)), key=lambda i: -shares[i])
     return [i for i in order[:count] if shares[i] > 0]
-
-
-def in_percent(share: float) -> str:
-    """A share as people read it, with a digit more where it is small."""
-    return f"{share:.0%}" if share >= 0.095 else f"{share:.1%}"
 
 
 def hops(count: int) -> str:

@@ -13,6 +13,7 @@ from captum_heta.attr.answer import answered
 from captum_heta.attr.recursion import parts_of, through
 from captum_heta.files import write_whole
 from captum_heta.inputs import LocatedInput
+from captum_heta.inputs.offsets import spans_in
 from captum_heta.inputs.parts import summed
 from captum_heta.inputs.places import flat, spread, texts
 from captum_heta.spans import Piece, Span
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from pandas import DataFrame
+
+    from captum_heta.attr.sources import Sources
 
 
 class LLMTokenAttributionResult(LLMAttributionResult):
@@ -38,6 +41,9 @@ class LLMTokenAttributionResult(LLMAttributionResult):
         prompt: the text.
         places: the characters of each feature.
         groups: as the attribute.
+        documents: as the attribute.
+        output_ids: the K output tokens.
+        output_spans: as the attribute, of a result that was loaded.
         curvature_errors: as the attribute.
         output_attr: as the attribute.
         provenance: as the attribute.
@@ -50,6 +56,7 @@ class LLMTokenAttributionResult(LLMAttributionResult):
         target: the explained text.
         contrast: the text that it is compared with: the scores explain log P(target) - log P(contrast); None for none.
         groups: the name of the document or the message of each feature; None for an input without such parts.
+        documents: the names of the documents, in the order of the prompt; None for an input without documents.
         curvature_errors: the standard errors of the term ``curvature``, of its shape: of the random probes that
             estimate it, and NaN for one of them; None for methods without.
         output_attr: (K, K), the score of each output token (columns) in those after it (rows), in the unit of
@@ -72,6 +79,9 @@ class LLMTokenAttributionResult(LLMAttributionResult):
         prompt: str | None = None,
         places: list[list[Span]] | None = None,
         groups: list[str] | None = None,
+        documents: list[str] | None = None,
+        output_ids: Sequence[int] | None = None,
+        output_spans: list[Span] | None = None,
         curvature_errors: Tensor | None = None,
         output_attr: Tensor | None = None,
         provenance: Mapping[str, Any] | None = None,
@@ -83,8 +93,10 @@ class LLMTokenAttributionResult(LLMAttributionResult):
         self.target = target or "".join(self.output_tokens)
         self.contrast = contrast
         self.groups = groups if located is None else located.groups
+        self.documents = documents if located is None else located.documents
         self.provenance: dict[str, Any] = dict(provenance or {})
         self._located, self._prompt, self._places = located, prompt, places
+        self._output_ids, self._output_spans = output_ids, output_spans
 
     @property
     def prompt(self) -> str:
@@ -164,6 +176,31 @@ class LLMTokenAttributionResult(LLMAttributionResult):
             ValueError: for a result without ``output_attr``, and for a part that the output does not have.
         """
         return answered(self.through_output(), self.output_tokens, self.output_probs, span, weights)
+
+    @cached_property
+    def output_spans(self) -> list[Span] | None:
+        """The characters [start, end) of each output token in ``target``; None where they cannot be told."""
+        if self._output_ids is None or self._located is None:
+            return self._output_spans
+        return spans_in(self.target, self._output_ids, self._located.tokenizer)
+
+    def sources(self, through: bool = False, weights: str = "surprise") -> "Sources":
+        """What each sentence of the output takes from each document of a `DocumentsInput`, in percent.
+
+        The shares of an output token are its scores over their sum; negative ones count as 0, as in `through_output`.
+        Those of a sentence are the weighted mean of its tokens', over their sum.
+
+        Args:
+            through: what comes `through_output`, and not what each token takes from the prompt alone.
+            weights: as in `answer`.
+
+        Raises:
+            ValueError: for a result without documents, whose output tokens cannot be told or whose scores are not
+                finite; with ``through`` for one without ``output_attr``; and as `answer` does.
+        """
+        from captum_heta.attr.source_shares import sources_of
+
+        return sources_of(self, through, weights)
 
     def _earlier(self) -> Tensor:
         if self.output_attr is None:

@@ -108,12 +108,12 @@ def unlikely_note(result: LLMAttributionResult) -> list[str]:
     ]
 
 
-def is_refined(result: LLMAttributionResult) -> bool:
+def is_refined(result: Any) -> bool:
     """Whether a result was made coarse to fine, of a prompt that has larger parts."""
     return getattr(result, "provenance", {}).get("refined") is not None
 
 
-def refined_note(result: LLMAttributionResult) -> list[str]:
+def refined_note(result: Any) -> list[str]:
     """How much of the prompt was looked into, where a result was made coarse to fine."""
     about = getattr(result, "provenance", {})
     if "refined" not in about:

@@ -6,6 +6,7 @@ from captum.attr import LLMAttributionResult
 
 from captum_heta.attr.heta_terms import TERMS, Terms
 from captum_heta.attr.result import LLMTokenAttributionResult
+from captum_heta.spans import Span
 from captum_heta.stored import an_object, check_format, field, groups, listed, need, numbers, places, rows, text, texts
 
 _FORMAT = 1
@@ -89,6 +90,15 @@ def _terms(where: str, terms: dict[str, Any], down: int, across: int) -> Terms:
     return kind(*found)
 
 
+def _output_spans(found: dict[str, Any], length: int) -> list[Span] | None:
+    if "output_spans" not in found:
+        return None
+    count = len(texts("output_tokens", field(found, "output_tokens")))
+    entries = found["output_spans"]
+    need(isinstance(entries, list), "output_spans", "a list of [start, end]", entries)
+    return [span for (span,) in places([[span] for span in entries], count, length)]
+
+
 def to_record(result: LLMTokenAttributionResult) -> dict[str, Any]:
     """All of a result but its input.
 
@@ -103,7 +113,8 @@ def to_record(result: LLMTokenAttributionResult) -> dict[str, Any]:
         "input_tokens": result.input_tokens,
         "target": result.target,
     } | entry_of(result.method, result)
-    return record | ({} if result.groups is None else {"groups": result.groups})
+    more = {"groups": result.groups, "documents": result.documents, "output_spans": result.output_spans}
+    return record | {name: value for name, value in more.items() if value is not None}
 
 
 def from_record(found: Any) -> LLMTokenAttributionResult:
@@ -116,6 +127,8 @@ def from_record(found: Any) -> LLMTokenAttributionResult:
         "places": places(field(found, "places"), len(labels), len(prompt)),
         "target": text(found, "target"),
         "groups": groups(found, len(labels)),
+        "documents": texts("documents", found["documents"]) if "documents" in found else None,
+        "output_spans": _output_spans(found, len(text(found, "target"))),
     }
     result = result_of("it", labels, found, **more)
     assert isinstance(result, LLMTokenAttributionResult)

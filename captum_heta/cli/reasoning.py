@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from captum_heta.attr import LLMTokenAttribution, ReasoningTrace
-from captum_heta.attr.reasoning_view import in_percent, view_of
+from captum_heta.attr.reasoning_view import view_of
 from captum_heta.attr.saved_reasoning import to_record
 from captum_heta.cli.files import written
 from captum_heta.cli.loading import answered
@@ -20,6 +20,7 @@ from captum_heta.stored import as_json
 from captum_heta.visualization.html import page
 from captum_heta.visualization.signs import visible
 from captum_heta.visualization.terminal import has_colours, scored_text
+from captum_heta.visualization.view import in_percent
 
 _WIDTH = 20  # of a full bar
 

@@ -78,6 +78,18 @@ def spans_of_ids(ids: Sequence[int], tokenizer: Tokenizer) -> tuple[str, list[Sp
     return plain, _decoded_spans(plain, list(ids), tokenizer)
 
 
+def spans_in(text: str, ids: Sequence[int], tokenizer: Tokenizer) -> list[Span] | None:
+    """The characters [start, end) of each token in the text that they decode to; None if these cannot be told."""
+    try:
+        own, spans = spans_of_ids(ids, tokenizer)
+    except ValueError:  # no offsets, and text that is not decoded as it was written
+        return None
+    before = len(text) - len(own)  # a space that the tokenizer writes before the first word
+    if text[max(0, before) :] != own or text[: max(0, before)].strip():
+        return None
+    return [(before + start, before + end) if start < end else (start, end) for start, end in spans]
+
+
 def encoded(text: str, tokenizer: Tokenizer) -> tuple[list[int], list[Span]]:
     """The token ids of ``text`` without special tokens around it, and the characters [start, end) of each.
 

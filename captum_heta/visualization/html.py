@@ -11,9 +11,9 @@ from markupsafe import Markup, escape
 from captum_heta.spans import Span
 from captum_heta.visualization.colours import background, ink, is_shaded
 from captum_heta.visualization.signs import blank_sign
-from captum_heta.visualization.view import TextRow, View, text_row
+from captum_heta.visualization.view import TextRow, View, in_percent, text_row
 
-_FILES = ("explanation.html.jinja", "explanation.css")
+_FILES = ("explanation.html.jinja", "explanation.css", "sources.html.jinja")
 
 
 def html_text(text: str, spans: Sequence[Span], scores: Sequence[float], *, titles: Sequence[str] | None = None) -> str:
@@ -31,17 +31,17 @@ def html_text(text: str, spans: Sequence[Span], scores: Sequence[float], *, titl
     Raises:
         ValueError: as `pieces` does, and for as many titles as are not one a feature.
     """
-    return _rendered("paragraph", row=text_row(text, spans, scores, titles))
+    return rendered("paragraph", row=text_row(text, spans, scores, titles))
 
 
 def page(view: View) -> str:
     """A whole document, light or dark as the reader's system is."""
-    return _rendered("page", view=view)
+    return rendered("page", view=view)
 
 
 def fragment(view: View) -> str:
     """The same for a notebook or another page, with its style, and as light or dark as what is around it."""
-    return _rendered("fragment", view=view)
+    return rendered("fragment", view=view)
 
 
 def style() -> str:
@@ -51,11 +51,12 @@ def style() -> str:
 
 def body(view: View) -> str:
     """The inside of a `fragment`, for a page that has its `style`."""
-    return _rendered("body", view=view)
+    return rendered("body", view=view)
 
 
-def _rendered(macro: str, **given: Any) -> str:
-    module = _environment().get_template("explanation.html.jinja").module
+def rendered(macro: str, file: str = _FILES[0], **given: Any) -> str:
+    """What a macro of a template makes of what is given."""
+    module = _environment().get_template(file).module
     return str(getattr(module, macro)(**given))
 
 
@@ -64,7 +65,7 @@ def _environment() -> Environment:
     folder = resources.files(__package__) / "templates"
     sources = {name: (folder / name).read_text(encoding="utf-8") for name in _FILES}
     environment = Environment(loader=DictLoader(sources), autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"exactly": _exactly, "colours": _colours, "sign": blank_sign}
+    environment.filters |= {"exactly": _exactly, "colours": _colours, "sign": blank_sign, "percent": in_percent}
     return environment
 
 
@@ -86,4 +87,4 @@ def _colours(strength: float) -> str:
     )
 
 
-__all__ = ["TextRow", "body", "fragment", "html_text", "page", "style"]
+__all__ = ["TextRow", "body", "fragment", "html_text", "page", "rendered", "style"]

@@ -109,6 +109,15 @@ class View:
     about: list[tuple[str, str]] = field(default_factory=list)
 
 
+def in_percent(share: float) -> str:
+    """A share as people read it, with a digit more where it is small.
+
+    >>> in_percent(0.5), in_percent(0.051)
+    ('50%', '5.1%')
+    """
+    return f"{share:.0%}" if share >= 0.095 else f"{share:.1%}"
+
+
 def text_row(
     text: str, spans: Sequence[Span], scores: Sequence[float], tips: Sequence[str] | None = None, title: str = ""
 ) -> TextRow:

@@ -6,8 +6,8 @@ import pytest
 from typer.testing import CliRunner
 
 from captum_heta import LLMTokenAttributionResult, ReasoningTrace
-from captum_heta.attr.reasoning_view import in_percent
 from captum_heta.cli import app
+from captum_heta.visualization.view import in_percent
 
 PROMPT = "Anna lives in Rome. Ben lives in Oslo.\nQuestion: Where does Ben live?\nAnswer:"
 TARGET = ("--target", " Ben lives in Oslo. Oslo")
