@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from captum_heta.checks import check_part
 from captum_heta.cli.files import written
 from captum_heta.cli.messages import INTERRUPTED, USER_ERRORS, print_note, reported_errors, terminal, warnings_to
 from captum_heta.cli.question import Question, asking
 from captum_heta.methods import METHODS
-from captum_heta.options import CURVATURE_MODES, CurvatureOptions, TargetedOptions
+from captum_heta.options import CITED, CURVATURE_MODES, CurvatureOptions, TargetedOptions
 
 if TYPE_CHECKING:
     from captum_heta.cli.explanation import Explanation
@@ -58,10 +59,23 @@ def explain(
         str | None,
         typer.Option(help="The reasoning as text, for --reasoning where no marks stand around it."),
     ] = None,
+    citations: Annotated[
+        bool,
+        typer.Option("--citations", help="With --documents: write numbers such as [1] behind the sentences."),
+    ] = False,
+    threshold: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SHARE",
+            help=f"The share of a sentence from which on --citations cites a document; {CITED} if left out.",
+        ),
+    ] = None,
 ) -> None:
     """Shade a prompt's tokens by the scores of Targeted HETA and list the highest with their terms.
 
     Below, the prompt is shaded by the scores of the paper's HETA; Ctrl-C while they are computed keeps the others.
+
+    With --documents and --question it shows which documents each sentence of the answer comes from.
     """
     with reported_errors(asked.debug):
         if method is not None and method not in EXPLAINING:
@@ -72,6 +86,15 @@ def explain(
         if method is None and curvature is None:
             curvature = TargetedOptions().curvature  # of both, so that the second costs no more than the first
         asked = asked.checked()
+        if asked.documents is not None:
+            cited = _checked_threshold(asked, reasoning or thought is not None, citations, threshold)
+            from captum_heta.cli.sources import explain_sources
+
+            explain_sources(_answering(asked), names[0], curvature, through_output, cited)
+            return
+        if citations or threshold is not None:
+            name = "--citations" if citations else "--threshold"
+            raise ValueError(f"{name} goes with documents: pass --documents and --question, or leave it out.")
         if reasoning or thought is not None:
             _check_reasoning(asked, through_output, thought)
             from captum_heta.cli.reasoning import explain_reasoning
@@ -100,6 +123,24 @@ def explain(
     last = explanations[-1].failure
     if last is not None and last.kind == KeyboardInterrupt.__name__:
         raise typer.Exit(INTERRUPTED)
+
+
+def _checked_threshold(asked: Question, reasoning: bool, citations: bool, threshold: float | None) -> float | None:
+    """The share from which on documents are cited; None for no citations."""
+    if reasoning:
+        raise ValueError("--reasoning and --thought follow what the model thought: leave them out, or --documents.")
+    if asked.contrast is not None:
+        raise ValueError("--documents is of an answer's sources: leave out --contrast.")
+    if threshold is None:
+        return CITED if citations else None
+    if not citations:
+        raise ValueError("--threshold says what --citations cites: pass --citations too, or leave it out.")
+    return check_part("--threshold", threshold, "a sentence", one=True)
+
+
+def _answering(asked: Question) -> Question:
+    """A question about an answer of several tokens, whatever is said of it."""
+    return asked._replace(answer=asked.answer or (asked.target is None and asked.generate is None))
 
 
 def _check_reasoning(asked: Question, through_output: bool, thought: str | None) -> None:

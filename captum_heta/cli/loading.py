@@ -7,9 +7,10 @@ import torch
 from torch import Tensor
 
 from captum_heta.cli.arguments import DTYPES, check_model_options, embedded, read_chat
+from captum_heta.cli.documents import read_documents
 from captum_heta.cli.question import Question
 from captum_heta.demo import MODELS, chains, examples, load_model
-from captum_heta.inputs import ChatInput, LocatedInput, TextInput
+from captum_heta.inputs import ChatInput, DocumentsInput, LocatedInput, TextInput
 from captum_heta.inputs.target import contrasted, generated_answer, next_token, target_ids
 from captum_heta.models import LanguageModel, greedy
 from captum_heta.prompts import check_length
@@ -23,17 +24,42 @@ def answered(asked: Question) -> tuple[Any, LocatedInput, Tensor, Tensor | None]
         ValueError: if something of them does not fit together.
     """
     model, tokenizer = load(asked.model, asked.dtype, bos=asked.bos, place=asked.device)
-    if asked.chat is None:
+    target = asked.target
+    if asked.documents is not None:
+        inp = LocatedInput(documents_input(asked, tokenizer), tokenizer)
+        check_length(LanguageModel(model), len(inp.ids))
+    elif asked.chat is None:
         prompt, target = example(asked.prompt, asked.target, asked.generates, asked.model)
         inp = located(beginning(tokenizer, asked.bos) + prompt, model, tokenizer)
     else:
-        target = asked.target
         inp = LocatedInput(ChatInput(read_chat(asked.chat), tokenizer), tokenizer)
         check_length(LanguageModel(model), len(inp.ids))
     outputs = outputs_of(inp, model, target, asked.generates, asked.generate)
     if asked.contrast is None:
         return model, inp, outputs, None
     return model, inp, *contrasted(asked.contrast, outputs, inp, LanguageModel(model))
+
+
+def documents_input(asked: Question, tokenizer: Tokenizer) -> DocumentsInput:
+    """The documents and the question, as a chat where the tokenizer has a template for one; sentences are features.
+
+    Raises:
+        ValueError: for documents that cannot be read, ``bos`` of a chat, and as `beginning` and `DocumentsInput` do.
+    """
+    assert asked.documents is not None
+    before = "" if asked.instructions is None else f"{asked.instructions.strip()}\n\n"
+    if "{documents}" in before or "{question}" in before:  # which would be filled
+        raise ValueError(f"--instructions are written as they are, got {asked.instructions!r}: leave out the braces.")
+    content = before + "{documents}\n\nQuestion: {question}"
+    given: dict[str, Any]
+    if not getattr(tokenizer, "chat_template", None):
+        given = {"template": f"{beginning(tokenizer, asked.bos)}{content}\nAnswer:"}
+    elif asked.bos:
+        raise ValueError("--bos: the template of a chat writes its own beginning; leave it out.")
+    else:
+        given = {"messages": [{"role": "user", "content": content}]}
+    documents = read_documents(asked.documents)
+    return DocumentsInput(documents, asked.question, tokenizer, by="sentence", rest=True, **given)
 
 
 def example(

@@ -19,6 +19,7 @@ from captum_heta.cli.arguments import (
     read_chat,
     read_prompt,
 )
+from captum_heta.cli.documents import read_documents
 from captum_heta.cli.files import check_files
 
 
@@ -57,6 +58,18 @@ class Question(NamedTuple):
             help="Read a chat from this JSON file in the prompt's place, a list of messages with role and content, and "
             "render it by the chat template of the model.",
         ),
+    ] = None
+    documents: Annotated[
+        Path | None,
+        typer.Option(
+            "--documents",
+            metavar="FOLDER",
+            help="In the prompt's place: the text and Markdown files of this folder, or one file, and --question.",
+        ),
+    ] = None
+    question: Annotated[str | None, typer.Option(help="What is asked about --documents.")] = None
+    instructions: Annotated[
+        str | None, typer.Option(help="What is said before --documents, such as how to answer; nothing if left out.")
     ] = None
     answer: Annotated[
         bool, typer.Option("--answer", help="Explain the whole answer that the model generates, without its end token.")
@@ -121,9 +134,27 @@ class Question(NamedTuple):
                 raise ValueError("--chat has the prompt: leave out the text, or --file.")
             if self.bos:
                 raise ValueError("--bos: the template of a chat writes its own beginning; leave it out.")
+            if self.documents is not None:
+                raise ValueError("--chat has the whole prompt: leave it out, or --documents.")
             read_chat(self.chat)
+        if self.documents is not None:
+            self._check_documents(self.documents)
+        for name, text in (("--question", self.question), ("--instructions", self.instructions)):
+            if self.documents is None and text is not None:
+                raise ValueError(f"{name} goes with documents: pass --documents too, or leave it out.")
+        if self.chat is not None or self.documents is not None:
             return self
         return self._replace(prompt=read_prompt(self.prompt, self.file))
+
+    def _check_documents(self, place: Path) -> None:
+        if self.prompt is not None or self.file is not None:
+            raise ValueError("--documents and --question are the prompt: leave out the text, or --file.")
+        if self.question is None:
+            raise ValueError("--documents needs a question: pass --question.")
+        for name, text in (("--question", self.question), ("--instructions", self.instructions)):
+            if text is not None and not text.strip():
+                raise ValueError(f"{name} is empty: give a text, or leave it out with what it goes with.")
+        read_documents(place)
 
     @property
     def generates(self) -> bool:
