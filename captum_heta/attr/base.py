@@ -14,6 +14,7 @@ from captum_heta.attr._captum import NullProgress, progress
 from captum_heta.attr.refinement import checked_parts, in_parts, refined
 from captum_heta.attr.signature import add_attribute, check_names
 from captum_heta.attr.task import OutputAttributions, Scorer, Task
+from captum_heta.attr.watching import watched, watcher
 from captum_heta.checks import check_count, check_part
 from captum_heta.features import Features
 from captum_heta.models import Batch, LanguageModel, media_logits
@@ -212,15 +213,20 @@ class TokenAttribution(Attribution, ABC, Generic[OptionsT]):
             nonlocal done
             done += steps
             advance(steps)
+            watcher().advance(steps)
 
         total = self.steps(task, options)
         if len(task.outputs) == 0:  # a row without a target
             task = replace(task, outputs=self._likeliest(task))
         task = replace(task, advance=counted)
         if task.parts is None:
+            watcher().begin(total)
             found = self._scores(task, options)
         else:
-            found = refined(self._scorer(task, options), task.features, task.parts, task.refine)
+            scorer = watched(
+                self._scorer(task, options), task.parts, lambda some: self.steps(replace(task, features=some), options)
+            )
+            found = refined(scorer, task.features, task.parts, task.refine)
         if task.earlier and task.per_token and found.output_scores is None:
             found = found._replace(output_scores=self._one_by_one(task, options, found.scores))
         advance(max(0, total - done))

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from captum_heta.attr import LLMTokenAttribution, TokenAttribution
 from captum_heta.attr._captum import NullProgress, progress
+from captum_heta.attr.watching import watcher
 from captum_heta.comparison.contrast import OPTION, both_outputs, check_options, explains_contrast, without_contrast
 from captum_heta.comparison.interruption import ComparisonInterrupt
 from captum_heta.comparison.models import language_models, tightest, undisturbed
@@ -182,7 +183,8 @@ def _run(
 ) -> None:
     """Put the result of each method into ``found``, or why it has none."""
     with progress(desc="methods", total=len(methods)) if show_progress else NullProgress() as bar:
-        for name, method in methods.items():
+        for number, (name, method) in enumerate(methods.items(), start=1):
+            watcher().method(name, number, len(methods))
             start = time.perf_counter()
             try:
                 with undisturbed(method):
