@@ -130,7 +130,7 @@ def probability(result: LLMAttributionResult) -> float | None:
     return None if result.output_probs is None else result.output_probs.double().prod().item()
 
 
-def tips_of(result: LLMAttributionResult, scores: Sequence[float]) -> list[str]:
+def tips_of(result: LLMAttributionResult, scores: Sequence[float], shares: bool = False) -> list[str]:
     """The numbers of each feature in words: its score, and the terms where the result has them, a line each.
 
     The score is that of all K outputs together, a term the mean over them.
@@ -138,8 +138,9 @@ def tips_of(result: LLMAttributionResult, scores: Sequence[float]) -> list[str]:
     Args:
         result: of one method.
         scores: its scores (F,).
+        shares: whether these are parts of 1, which are said in percent.
     """
-    lines = [[f"score {score:.4g}"] for score in scores]
+    lines = [[f"share {score:.1%}" if shares else f"score {score:.4g}"] for score in scores]
     terms: Any = getattr(result, "terms", None)
     errors: Any = getattr(result, "curvature_errors", None)
     for name, values in terms._asdict().items() if terms is not None else ():

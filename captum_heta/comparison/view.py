@@ -28,16 +28,16 @@ def view_of(comparison: Comparison, shares: bool = False) -> View:
 
     Args:
         comparison: what was found.
-        shares: colour by the mean of the output tokens' shares, and not by the sum of their scores.
+        shares: colour by the mean of the output tokens' shares, said in percent, and not by the sum of their scores.
     """
     names = comparison.names
     rows = comparison.matrix("shares" if shares else "none").tolist() if names else []
     sections = []
     for name, row in zip(names, rows, strict=True):
-        tips = tips_of(comparison.results[name], row)
+        tips = tips_of(comparison.results[name], row, shares)
         spread = [tip for tip, spans in zip(tips, comparison.places, strict=True) for _ in spans]
         text = text_row(comparison.prompt, comparison.spans, comparison.spread(row), spread)
-        sections.append(Section(name, method_note(comparison, name, row), [text]))
+        sections.append(Section(name, method_note(comparison, name, row, shares), [text]))
     for name, failure in comparison.failures.items():
         sections.append(Section(name, f"{comparison.seconds[name]:.2f} s", failure=str(failure)))
     notes = [f"{len(comparison.input_tokens)} features. {HOW_TO_READ}", *outputs_note(comparison)]
@@ -81,19 +81,21 @@ def part_note(comparison: Comparison, name: str) -> list[str]:
     return said or (["in full"] if how_refined(comparison) else [])
 
 
-def method_note(comparison: Comparison, name: str, row: Sequence[float]) -> str:
+def method_note(comparison: Comparison, name: str, row: Sequence[float], shares: bool = False) -> str:
     """The time, the score of the full colour, features that are no text of the prompt, `part_note` and `alone_note`.
 
     Args:
         comparison: with a result of ``name``.
         name: of the method.
         row: its score for each feature (F,).
+        shares: whether these are parts of 1, which are said in percent.
     """
+    form = ".0%" if shares else ".3g"
     parts = pieces(comparison.prompt, comparison.spans, comparison.spread(row))
-    said = [f"{comparison.seconds[name]:.2f} s", scale_text(parts)]
+    said = [f"{comparison.seconds[name]:.2f} s", scale_text(parts, form)]
     for feature, places, score in zip(comparison.input_tokens, comparison.places, row, strict=True):
         if not any(start < end for start, end in places):  # a special token, or a template's value that is empty
-            said.append(f"not in the text: {feature!r} {score:.3g}")
+            said.append(f"not in the text: {feature!r} {score:{form}}")
     return ", ".join([*said, *part_note(comparison, name), *alone_note(comparison, name)])
 
 

@@ -77,13 +77,13 @@ def peak(parts: Sequence[Piece]) -> float:
     return max((abs(part.score) for part in parts if part.score is not None), default=0.0)
 
 
-def scale_text(parts: Sequence[Piece]) -> str:
-    """The magnitude that has the full colour, in words.
+def scale_text(parts: Sequence[Piece], form: str = ".3g") -> str:
+    """The magnitude that has the full colour, in words, in a form of Python's format strings.
 
     >>> scale_text([Piece("a", -0.25), Piece("b", None)]), scale_text([])
     ('largest 0.25', 'all 0')
     """
-    return f"largest {peak(parts):.3g}" if peak(parts) else "all 0"
+    return f"largest {peak(parts):{form}}" if peak(parts) else "all 0"
 
 
 def strength(score: float | None, largest: float) -> float:

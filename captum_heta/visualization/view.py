@@ -41,11 +41,11 @@ class TextRow:
 
 
 class Bar(NamedTuple):
-    """A sentence and its share.
+    """A sentence or another part of a text, and its share.
 
     Attributes:
-        text: the sentence.
-        share: from 0 to 1.
+        text: the part.
+        share: from -1 to 1.
     """
 
     text: str
@@ -61,7 +61,7 @@ class Section:
         note: what is said beside it.
         rows: its shaded texts.
         failure: what went wrong.
-        bars: sentences with their shares, in the order of the text.
+        bars: parts of the text with their shares.
     """
 
     title: str
@@ -115,7 +115,7 @@ def in_percent(share: float) -> str:
     >>> in_percent(0.5), in_percent(0.051)
     ('50%', '5.1%')
     """
-    return f"{share:.0%}" if share >= 0.095 else f"{share:.1%}"
+    return f"{share:.0%}" if abs(share) >= 0.095 else f"{share:.1%}"
 
 
 def text_row(
