@@ -1,1 +1,1 @@
-"""A page on which a person explains a text in a browser; needs gradio, which `captum_heta.app.page` alone imports."""
+"""A page on which a person explains a text in a browser; needs gradio, which the command imports with the page."""

@@ -1,4 +1,4 @@
-"""What the page asks of a model: its likeliest next tokens, how it goes on, and explanations of one output."""
+"""What the page asks of a model: its likeliest next tokens, its answer, and explanations of one output."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,14 +8,16 @@ import torch
 from torch import Tensor
 
 from captum_heta.app.long_prompts import automatic_refine
+from captum_heta.app.prompts import Prompt
 from captum_heta.app.runs import Runs
 from captum_heta.checks import check_count
 from captum_heta.comparison import Comparison, compare
 from captum_heta.comparison.refinement import explains_tokens
-from captum_heta.inputs import LocatedInput, TextInput
+from captum_heta.inputs import LocatedInput
+from captum_heta.inputs.answered import AnsweredInput
 from captum_heta.inputs.target import next_token, target_ids
 from captum_heta.methods import METHODS, named_methods
-from captum_heta.models import GREEDY, LanguageModel, generated
+from captum_heta.models import GREEDY, LanguageModel, end_tokens, generated
 from captum_heta.options import CURVATURE_MODES
 from captum_heta.tokenizers import Tokenizer
 from captum_heta.visualization.signs import label
@@ -35,16 +37,16 @@ class Choices:
     """Outputs to choose from after a prompt.
 
     Attributes:
-        prompt: the text.
+        prompt: what a person entered.
         ids: its token ids.
         likeliest: ids and probabilities of next tokens, the likeliest first.
-        continuation: ids of the tokens that the model goes on with, greedily.
+        answer: ids of the tokens that the model goes on with, greedily.
     """
 
-    prompt: str
+    prompt: Prompt
     ids: tuple[int, ...]
     likeliest: tuple[tuple[int, float], ...]
-    continuation: tuple[int, ...]
+    answer: tuple[int, ...]
 
 
 class Explainer:
@@ -69,60 +71,66 @@ class Explainer:
         self._lm = LanguageModel(model)
         self._positions = self._lm.max_positions
 
-    def ids_of(self, prompt: str) -> tuple[int, ...]:
-        """The prompt's token ids.
+    def located(self, prompt: Prompt) -> LocatedInput:
+        """The prompt's tokens.
 
         Raises:
-            ValueError: if there is nothing but white space in it, it is no text, or it has too many tokens.
+            ValueError: if there is nothing but white space in it, it is no text, its parts do not fit together, or it
+                has too many tokens.
         """
-        if not prompt.strip():
+        if not any(text.strip() for text in prompt.texts):
             raise ValueError("The prompt is empty: write the text that the model goes on with.")
-        self._check_text("prompt", prompt, self._max_tokens)
-        ids = tuple(self.tokenizer.encode(prompt))
-        if self._positions is not None and len(ids) >= self._positions:
+        self._check_text("prompt", "".join(prompt.texts), self._max_tokens)
+        located = prompt.located(self.tokenizer)
+        count = len(located.ids)
+        if self._positions is not None and count >= self._positions:
             raise ValueError(
-                f"The prompt has {len(ids)} tokens, and the model has {self._positions} positions for it and its "
+                f"The prompt has {count} tokens, and the model has {self._positions} positions for it and its "
                 "output: shorten it."
             )
-        if len(ids) > self._max_tokens:
+        if count > self._max_tokens:
             raise ValueError(
-                f"The prompt has {len(ids)} tokens, and this page takes {self._max_tokens}: shorten it, or start the "
-                f"page with --max-tokens {len(ids)}."
+                f"The prompt has {count} tokens, and this page takes {self._max_tokens}: shorten it, or start the "
+                f"page with --max-tokens {count}."
             )
-        return ids
+        return located
 
     @torch.no_grad()
-    def choices(self, prompt: str, likeliest: int = 10, longest: int = 20) -> Choices:
+    def choices(self, prompt: Prompt, likeliest: int = 10, longest: int = 20) -> Choices:
         """What the model may say next.
 
         Args:
-            prompt: the text.
+            prompt: what a person entered.
             likeliest: how many next tokens.
-            longest: the most tokens of the continuation, which ends with the model's end token.
+            longest: the most tokens of the answer, which ends with a token that ends the text or the turn.
 
         Raises:
-            ValueError: as `ids_of` does.
+            ValueError: as `located` does.
         """
-        ids = self.ids_of(prompt)
+        located = self.located(prompt)
+        ids = tuple(located.ids)
         inputs = torch.tensor([ids], device=self.model.device)
         probabilities = self._lm.logits(inputs, 1)[0, -1].float().softmax(-1)
         top = probabilities.topk(min(likeliest, len(probabilities)))
         room = longest if self._positions is None else min(longest, self._positions - len(ids))
-        continuation = generated(self.model, inputs, **(GREEDY | {"max_new_tokens": room}))
+        given = GREEDY | {"max_new_tokens": room}
+        ends = getattr(located.inp, "end_of_turn", [])
+        if ends:
+            given["eos_token_id"] = sorted({*ends, *end_tokens(self.model)})
+        answer = generated(self.model, inputs, **given)
         found = tuple(zip(top.indices.tolist(), top.values.tolist(), strict=True))
-        return Choices(prompt, ids, found, tuple(continuation.tolist()))
+        return Choices(prompt, ids, found, tuple(answer.tolist()))
 
-    def typed(self, prompt: str, target: str | None) -> tuple[tuple[int, ...], Tensor]:
-        """Ids of the prompt, and of a typed target (K,); of the likeliest token without one.
+    def typed(self, prompt: Prompt, target: str | None) -> Tensor:
+        """Ids (K,) of a typed target; of the likeliest token without one.
 
         Raises:
-            ValueError: as `ids_of` does, and for a target that is no text, or has no tokens or too many.
+            ValueError: as `located` does, and for a target that is no text, or has no tokens or too many.
         """
-        ids = self.ids_of(prompt)
+        located = self.located(prompt)
         if target is not None:
-            self._check_target(len(ids), target)
-        located = LocatedInput(TextInput(prompt, self.tokenizer), self.tokenizer)
-        return ids, next_token(located, self._lm) if target is None else target_ids(target, located, self._lm)
+            self._check_target(len(located.ids), target)
+        return next_token(located, self._lm) if target is None else target_ids(target, located, self._lm)
 
     def _check_target(self, before: int, target: str, name: str = "output") -> None:
         """Raise ValueError if a target is no text or too long behind ``before`` tokens; nothing is run for it."""
@@ -153,7 +161,8 @@ class Explainer:
 
     def explain(
         self,
-        ids: Sequence[int],
+        prompt: Prompt,
+        before: Sequence[int],
         outputs: Tensor,
         methods: Sequence[str],
         curvature: str = OWN,
@@ -162,7 +171,8 @@ class Explainer:
         """One or more methods on one output; of a long prompt coarse to fine, as `captum_heta.app.long_prompts` says.
 
         Args:
-            ids: token ids of all that is before the output.
+            prompt: what a person entered.
+            before: token ids of the model's answer that come before the output.
             outputs: token ids (K,).
             methods: names of `captum_heta.methods.METHODS`.
             curvature: one of `captum_heta.options.CURVATURE_MODES` for the methods of `CURVED`, or `OWN` for the one
@@ -170,21 +180,29 @@ class Explainer:
             contrast: a text that the output is compared with, as in `captum_heta.compare`.
 
         Raises:
-            ValueError: for another curvature or method, for a method that is named twice, and for a contrast that is no
-                text or too long, or that no method explains.
+            ValueError: for another curvature or method, for a method that is named twice, for a contrast that is no
+                text or too long, or that no method explains, and as `located` does.
         """
         if curvature not in (OWN, *CURVATURE_MODES):
             raise ValueError(f"curvature must be one of {', '.join((OWN, *CURVATURE_MODES))}, got {curvature!r}.")
-        if contrast is not None:
-            self._check_target(len(ids), contrast, "contrast")
         if len(set(methods)) < len(methods):
             raise ValueError(f"The methods are {' and '.join(methods)}: choose another one for the second.")
         named = named_methods(methods, self.model)
+        inp = self.answered(prompt, before)
+        if contrast is not None:
+            self._check_target(len(inp.ids), contrast, "contrast")
         curved = [METHODS[name].title for name in methods if name in CURVED and curvature != OWN]
         options = {title: {"curvature": curvature} for title in curved}
-        inp = TextInput(ids, self.tokenizer)
         refine = automatic_refine(inp.n_itp_features) if any(map(explains_tokens, named.values())) else None
         return compare(named, self.tokenizer, inp, outputs, contrast=contrast, refine=refine, options=options)
+
+    def answered(self, prompt: Prompt, before: Sequence[int]) -> AnsweredInput:
+        """What a prompt and the beginning of its answer are for the methods.
+
+        Raises:
+            ValueError: as `located` does.
+        """
+        return AnsweredInput(self.located(prompt), before)
 
     def label(self, token: int) -> str:
         """A token as text on one line, with signs for its white space."""
@@ -192,27 +210,27 @@ class Explainer:
 
 
 def output_of(
-    choices: Choices | None, prompt: str, token: int | None, step: int | None
-) -> tuple[tuple[int, ...], Tensor]:
-    """Ids of all that is before a chosen output, and of the output (1,).
+    choices: Choices | None, prompt: Prompt, token: int | None, step: int | None
+) -> tuple[Sequence[int], Tensor]:
+    """Ids of what of the answer is before a chosen output, and of the output (1,).
 
     Args:
         choices: what there was to choose from.
         prompt: as it is now.
         token: the id of a likely next token; or
-        step: the number of a token of the continuation, which comes after the prompt and the tokens before it.
+        step: the number of a token of the answer, which comes after the prompt and the tokens before it.
 
     Raises:
         ValueError: if the prompt is another one by now, the choice is none of ``choices``, or there are two or none.
     """
     if choices is None or choices.prompt != prompt:
-        raise ValueError("The prompt has changed since its next tokens were predicted: press Predict again.")
+        raise ValueError("The prompt has changed since the model answered: press Answer again.")
     if (token is None) == (step is None):
-        raise ValueError(f"Choose a next token or a token of the continuation, got {token} and {step}.")
+        raise ValueError(f"Choose a first token or a token of the answer, got {token} and {step}.")
     if step is None:
         if token not in [likely for likely, _ in choices.likeliest]:
             raise ValueError(f"Token {token} is none of the likeliest: choose one of them, or type it.")
-        return choices.ids, torch.tensor([token], device="cpu")
-    if not 0 <= step < len(choices.continuation):
-        raise ValueError(f"The continuation has {len(choices.continuation)} tokens, got number {step}.")
-    return choices.ids + choices.continuation[:step], torch.tensor([choices.continuation[step]], device="cpu")
+        return (), torch.tensor([token], device="cpu")
+    if not 0 <= step < len(choices.answer):
+        raise ValueError(f"The answer has {len(choices.answer)} tokens, got number {step}.")
+    return choices.answer[:step], torch.tensor([choices.answer[step]], device="cpu")

@@ -30,16 +30,17 @@ class Runs:
         return self._ended
 
     @contextmanager
-    def run(self, session: str | None) -> Iterator[None]:
+    def run(self, session: str | None, stop: threading.Event | None = None) -> Iterator[None]:
         """What is computed within this context, by this thread, can be stopped from another one.
 
         Args:
             session: for whom.
+            stop: set to stop this run alone.
 
         Raises:
             Stopped: within the context at the next operation of torch, after it was stopped; on entry after `end`.
         """
-        stop = threading.Event()
+        stop = stop or threading.Event()
         with self._changed:
             if self._ended:
                 raise Stopped

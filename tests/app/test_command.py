@@ -5,6 +5,7 @@ import sys
 import pytest
 from typer.testing import CliRunner
 
+from captum_heta.app.prompts import TextPrompt
 from captum_heta.app.runs import Runs
 from captum_heta.cli import app
 
@@ -15,7 +16,7 @@ def run(*arguments):
 
 def test_without_gradio_one_message_says_how_to_get_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "gradio", None)
-    for name in ("page", "handlers"):
+    for name in ("page", "handlers", "filling", "entry", "layout"):
         monkeypatch.delitem(sys.modules, f"captum_heta.app.{name}", raising=False)
     result = run()
     assert result.exit_code == 1
@@ -66,7 +67,7 @@ def test_options_reach_the_page_and_its_folder_is_removed(served):
     assert not served["folder"].exists()
     assert served["runs"] is served["explainer"].runs
     with pytest.raises(ValueError, match="this page takes 3"):
-        served["explainer"].ids_of(served["prompt"])
+        served["explainer"].located(TextPrompt(served["prompt"]))
 
 
 def test_it_listens_to_this_machine_alone_by_default(served):

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from captum_heta.app.ending import served_until, termination
+from captum_heta.app.fields import COUNT, DOCUMENTS, MESSAGES
 from captum_heta.app.runs import Runs
 
 posix = pytest.mark.skipif(os.name != "posix", reason="signals are sent as POSIX systems do")
@@ -46,7 +47,7 @@ import sys, time, torch
 from captum_heta.app.explainer import Explainer
 from captum_heta.cli import main
 
-def slow(self, prompt):
+def slow(self, prompt, longest):
     print("busy", flush=True)
     until = time.monotonic() + 60
     while time.monotonic() < until:
@@ -87,8 +88,9 @@ def test_a_busy_page_ends_soon_and_leaves_nothing(tmp_path):
         asked = [HTTPConnection(address, timeout=60) for _ in range(4)]
         asked[0].request("GET", "/config")
         config = json.loads(asked[0].getresponse().read())
-        number = next(item["id"] for item in config["dependencies"] if len(item["inputs"]) == 1)
-        body = json.dumps({"fn_index": number, "session_hash": "one", "data": ["Anna"]})
+        number = next(item["id"] for item in config["dependencies"] if len(item["inputs"]) == COUNT + 2)
+        data = ["text", "Anna", *["user", ""] * MESSAGES, *[""] * (2 * DOCUMENTS + 1), 20]
+        body = json.dumps({"fn_index": number, "session_hash": "one", "data": data})
         asked[1].request("POST", "/gradio_api/queue/join", body, {"Content-Type": "application/json"})
         assert asked[1].getresponse().status == 200
         for connection, path in zip(asked[2:], ("heartbeat/one", "queue/data?session_hash=one"), strict=True):

@@ -10,6 +10,7 @@ import pytest
 pytest.importorskip("gradio", reason="gradio is not here: pip install 'captum-heta[demo]'")
 
 from captum_heta.app import gate as module
+from captum_heta.app.fields import COUNT, DOCUMENTS, MESSAGES
 from captum_heta.app.gate import MOST, Gate
 from captum_heta.app.page import build, serve
 from captum_heta.app.runs import Runs
@@ -182,7 +183,7 @@ def test_web_sockets_are_closed():
 def endless(explainer, until_stopped, monkeypatch):
     """Predictions that go on until they are stopped."""
     began, ended = threading.Event(), threading.Event()
-    monkeypatch.setattr(explainer, "choices", lambda prompt: until_stopped(began, ended))
+    monkeypatch.setattr(explainer, "choices", lambda prompt, longest: until_stopped(began, ended))
     return began, ended
 
 
@@ -190,10 +191,10 @@ def endless(explainer, until_stopped, monkeypatch):
 def test_a_client_that_goes_away_frees_the_model(address, endless, stream):
     began, ended = endless
     config = json.loads(answer(address, "GET", "/config")[1])
-    (number, *_) = [
-        item["id"] for item in config["dependencies"] if len(item["inputs"]) == 1 and item["queue"] is not False
-    ]
-    body = json.dumps({"fn_index": number, "session_hash": "one", "data": ["Anna"]})
+    # to predict: of the tab, the fields, and how long the answer may be
+    number = next(item["id"] for item in config["dependencies"] if len(item["inputs"]) == COUNT + 2)
+    data = ["text", "Anna", *["user", ""] * MESSAGES, *[""] * (2 * DOCUMENTS + 1), 20]
+    body = json.dumps({"fn_index": number, "session_hash": "one", "data": data})
     assert answer(address, "POST", "/gradio_api/queue/join", body, Content_Type="application/json")[0] == 200
     connection = http.client.HTTPConnection(address, timeout=20)
     connection.request("GET", f"/gradio_api/{stream}")

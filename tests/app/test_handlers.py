@@ -1,18 +1,44 @@
+import html
 import logging
+import re
 import threading
+import time
 from pathlib import Path
 from types import SimpleNamespace
+from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 
 pytest.importorskip("gradio", reason="gradio is not here: pip install 'captum-heta[demo]'")
 
-from captum_heta.app.handlers import NONE, Handlers, forget
+from captum_heta.app.fields import COUNT
+from captum_heta.app.handlers import Handlers, forget
+from captum_heta.app.links import NONE, Shown, read
+from captum_heta.app.prompts import TextPrompt
+from captum_heta.app.standing import Standing
 from captum_heta.comparison import Comparison
 
-PROMPT = "Anna lives in Rome. Ben lives in Oslo.\nQuestion: Where does Ben live?\nAnswer:"
-SETTINGS = ("normxlogit", NONE, "default", "")
-ASKED = SimpleNamespace(session_hash="a session")  # what of Gradio's request is read
+TEXT = "Anna lives in Rome. Ben lives in Oslo.\nQuestion: Where does Ben live?\nAnswer:"
+CHEAP = {"method": "normxlogit", "beside": NONE}
+# what of Gradio's request is read
+ASKED = SimpleNamespace(session_hash="a session", headers={"host": "127.0.0.1:7860"}, query_params={})
+
+
+def values(text=TEXT, typed="", token=None, step=None, choices=None, contrast="", session=None, **chosen):
+    """What Gradio passes of the page."""
+    settings = ({"method": "targeted", "beside": "heta", "curvature": "default"} | chosen).values()
+    return ["text", text, *[""] * (COUNT - 1), typed, token, step, choices, *settings, contrast, session]
+
+
+def prompt(text=TEXT, longest=20):
+    return ["text", text, *[""] * (COUNT - 1), longest]
+
+
+def last(generator):
+    """What is there in the end."""
+    for outputs in generator:  # noqa: B007
+        pass
+    return outputs
 
 
 @pytest.fixture
@@ -20,31 +46,35 @@ def do(explainer, tmp_path):
     return Handlers(explainer, tmp_path)
 
 
-def test_predict_lists_ten_tokens_with_probabilities_and_the_continuation(do, explainer):
-    choices, token, step, _ = do.predict(ASKED, PROMPT)
+def test_predict_lists_ten_tokens_with_probabilities_and_the_answer(do, explainer):
+    choices, token, step, _ = last(do.predict(ASKED, *prompt(longest=3)))
     assert len(token.choices) == 10
     assert token.choices[0][0].startswith("\N{OPEN BOX}Oslo ")
     assert token.choices[0][0].endswith("%")
     assert token.choices[-1][0].endswith(" <0.1%")
     assert [value for _, value in token.choices] == [number for number, _ in choices.likeliest]
-    assert [label for label, _ in step.choices] == [explainer.label(number) for number in choices.continuation]
+    assert [label for label, _ in step.choices] == [explainer.label(number) for number in choices.answer]
+    assert 1 < len(choices.answer) <= 3
     assert token.value is None
     assert step.value is None
 
 
 @pytest.mark.parametrize("source", ["typed", "token", "step", "nothing"])
 def test_each_way_to_choose_explains_its_output(do, explainer, source):
-    choices = do.predict(ASKED, PROMPT)[0]
-    rest = (choices, *SETTINGS, None)
-    shown, html_file, json_file, session = {
-        "typed": lambda: do.explain_typed(ASKED, PROMPT, "Rome", *rest),
-        "token": lambda: do.explain_token(ASKED, PROMPT, choices.likeliest[2][0], *rest),
-        "step": lambda: do.explain_step(ASKED, PROMPT, 1, *rest),
-        "nothing": lambda: do.explain(ASKED, PROMPT, "", None, None, *rest),
-    }[source]()
+    choices = last(do.predict(ASKED, *prompt()))[0]
+    third = choices.likeliest[2][0]
+    everything = {"typed": "Rome", "token": third, "step": 1, "choices": choices}  # one undoes the others
+    shown, html_file, json_file, session = last(
+        {
+            "typed": lambda: do.explain_typed(ASKED, *values(**everything, **CHEAP)),
+            "token": lambda: do.explain_token(ASKED, *values(**everything, **CHEAP)),
+            "step": lambda: do.explain_step(ASKED, *values(**everything, **CHEAP)),
+            "nothing": lambda: do.explain(ASKED, *values(**CHEAP)),
+        }[source]()
+    )
     found = Comparison.load(json_file.value["path"] if isinstance(json_file.value, dict) else json_file.value)
     decode = explainer.tokenizer.decode
-    expected = {"typed": " Rome", "token": decode([choices.likeliest[2][0]]), "step": ".", "nothing": " Oslo"}[source]
+    expected = {"typed": " Rome", "token": decode([third]), "step": ".", "nothing": " Oslo"}[source]
     assert found.target == expected
     assert found.names == ["NormXLogit"]
     assert "NormXLogit" in shown
@@ -55,10 +85,12 @@ def test_each_way_to_choose_explains_its_output(do, explainer, source):
 
 
 def test_a_session_keeps_its_folder_and_another_has_its_own(do, tmp_path):
-    rest = (None, *SETTINGS)
-    first = do.explain_typed(ASKED, PROMPT, "Rome", *rest, None)[-1]
-    assert do.explain_typed(ASKED, PROMPT, "Oslo", *rest, first)[-1] == first
-    second = do.explain_typed(ASKED, PROMPT, "Oslo", *rest, None)[-1]
+    def explained(typed, session=None):
+        return last(do.explain_typed(ASKED, *values(typed=typed, session=session, **CHEAP)))[-1]
+
+    first = explained("Rome")
+    assert explained("Oslo", first) == first
+    second = explained("Oslo")
     assert {Path(first), Path(second)} == set(tmp_path.iterdir())
     forget(first)
     assert list(tmp_path.iterdir()) == [Path(second)]
@@ -68,17 +100,17 @@ def test_a_session_keeps_its_folder_and_another_has_its_own(do, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("prompt", "token", "settings", "message"),
+    ("given", "message"),
     [
-        (" ", 5, SETTINGS, "The prompt is empty"),
-        (PROMPT, 5, SETTINGS, "press Predict again"),
-        (PROMPT, None, ("heta", "heta", "default", ""), "The methods are heta and heta"),
-        ("Anna " * 200, None, SETTINGS, "this page takes 100"),
-        ("Anna \ud800", None, SETTINGS, "The prompt has half a character"),
+        ({"text": " ", "token": 5}, "The prompt is empty"),
+        ({"token": 5}, "press Answer again"),
+        ({"method": "heta", "beside": "heta"}, "The methods are heta and heta"),
+        ({"text": "Anna " * 200}, "this page takes 100"),
+        ({"text": "Anna \ud800"}, "The prompt has half a character"),
     ],
 )
-def test_what_a_person_can_mend_is_told(do, caplog, prompt, token, settings, message):
-    shown, html_file, json_file, session = do.explain(ASKED, prompt, "", token, None, None, *settings, None)
+def test_what_a_person_can_mend_is_told(do, caplog, given, message):
+    shown, html_file, json_file, session = last(do.explain(ASKED, *values(**given)))
     assert message in shown
     assert 'role="alert"' in shown
     assert not html_file.visible
@@ -88,21 +120,22 @@ def test_what_a_person_can_mend_is_told(do, caplog, prompt, token, settings, mes
 
 
 def test_a_contrast_is_in_the_question_and_in_the_files(do):
-    settings = ("targeted", "gxa", "default", "Rome")
-    shown, _, _, session = do.explain_typed(ASKED, PROMPT, "Oslo", None, *settings, None)
+    both = values(typed="Oslo", contrast="Rome", beside="gxa")
+    shown, _, _, session = last(do.explain_typed(ASKED, *both))
     assert "and not &#39; Rome&#39;?" in shown
     assert shown.count("explains the target alone") == 1
-    assert "contribution flow " in shown
+    assert "contribution flow" in shown
     found = Comparison.load(Path(session) / "heta-comparison.json")
     assert found.contrast == " Rome"
     assert found.names == ["Targeted HETA", "Gradient x Activation"]
-    shown, html_file, *_ = do.explain_typed(ASKED, PROMPT, "Oslo", None, "gxa", NONE, "default", "Rome", session)
+    alone = values(typed="Oslo", contrast="Rome", method="gxa", beside=NONE, session=session)
+    shown, html_file, *_ = last(do.explain_typed(ASKED, *alone))
     assert "None of the methods Gradient x Activation explains a difference" in shown
     assert not html_file.visible
 
 
 def test_predictions_that_fail_leave_no_choices(do):
-    choices, token, step, shown = do.predict(ASKED, "")
+    choices, token, step, shown = last(do.predict(ASKED, *prompt("")))
     assert choices is None
     assert token.choices == step.choices == []
     assert "The prompt is empty" in shown
@@ -112,9 +145,9 @@ def test_an_unexpected_error_goes_to_the_log_and_not_onto_the_page(do, explainer
     def fail(*_):
         raise KeyError("secret detail")
 
-    monkeypatch.setattr(explainer, "ids_of", fail)
+    monkeypatch.setattr(explainer, "located", fail)
     with caplog.at_level(logging.ERROR):
-        shown = [do.predict(ASKED, PROMPT)[-1], do.explain(ASKED, PROMPT, "a", None, None, None, *SETTINGS, None)[0]]
+        shown = [last(do.predict(ASKED, *prompt()))[-1], last(do.explain(ASKED, *values(typed="a")))[0]]
     for page in shown:
         assert "Something failed that should not" in page
         assert "secret" not in page
@@ -130,31 +163,107 @@ def test_the_curvature_is_there_for_heta_alone(do):
     assert not do.has_curvature("ig", NONE).visible
 
 
-def test_a_run_is_stopped_by_its_session_alone(do, explainer, monkeypatch):
-    began, go_on, told = threading.Event(), threading.Event(), {}
-    choices = explainer.choices
+@pytest.fixture
+def slow(explainer, until_stopped, monkeypatch):
+    """Predictions and explanations go on until they are stopped, or until ``go_on``."""
+    state = SimpleNamespace(began=threading.Event(), ended=threading.Event())
+    work = lambda *_, **__: until_stopped(state.began, state.ended)  # noqa: E731
+    monkeypatch.setattr(explainer, "choices", work)
+    monkeypatch.setattr(explainer, "explain", work)
+    return state
 
-    def slow(prompt):
-        began.set()
-        assert go_on.wait(20)
-        return choices(prompt)
 
-    monkeypatch.setattr(explainer, "choices", slow)
-    monkeypatch.setattr(explainer, "explain", lambda *_: slow(PROMPT))
-    for ask in (
-        lambda: told.update(shown=do.predict(ASKED, PROMPT)[-1]),
-        lambda: told.update(shown=do.explain_typed(ASKED, PROMPT, "Rome", None, *SETTINGS, None)[0]),
-    ):
-        began.clear()
-        go_on.clear()
-        thread = threading.Thread(target=ask)
-        thread.start()
-        assert began.wait(20)
-        assert not isinstance(do.stop(SimpleNamespace(session_hash="another")), str)
-        assert "Stopped." in do.stop(ASKED)
-        go_on.set()
-        thread.join(20)
-        assert not thread.is_alive()
-        assert "Stopped." in told["shown"]
+@pytest.mark.parametrize("name", ["predict", "explain"])
+def test_a_run_is_stopped_by_its_session_alone(do, slow, name):
+    asked = prompt() if name == "predict" else values(typed="Rome")
+    run = getattr(do, name)(ASKED, *asked)
+    assert "so far" in "".join(map(str, next(run)))
+    assert slow.began.wait(20)
+    assert not isinstance(do.stop(SimpleNamespace(session_hash="another")), str)
+    assert "Stopped." in do.stop(ASKED)
+    assert slow.ended.wait(20)
+    assert "Stopped." in "".join(map(str, last(run)))
     # nothing runs: what is shown stays
     assert not isinstance(do.stop(ASKED), str)
+
+
+def test_who_waits_is_told_for_whom(do, slow):
+    first = do.explain(ASKED, *values())
+    next(first)
+    assert slow.began.wait(20)
+    other = SimpleNamespace(session_hash="another")
+    second = do.explain(other, *values())
+    shown = next(second)[0]
+    assert "Another run has the model. The model reads the prompt: " in shown
+    assert 'role="status"' in shown
+    assert "Stopped." in do.stop(other)
+    assert "Stopped." in last(second)[0]
+    do.stop(ASKED)
+    last(first)
+
+
+def test_another_choice_takes_the_place_of_the_one_before(do, slow):
+    first = do.explain(ASKED, *values())
+    next(first)
+    assert slow.began.wait(20)
+    second = do.explain(ASKED, *values(typed="Rome"))
+    next(second)
+    assert "Stopped" not in str(last(first))  # of what is no longer asked for nothing is shown
+    do.stop(ASKED)
+    assert "Stopped." in last(second)[0]
+
+
+def test_the_parts_of_a_long_prompt_are_shown_first(do, explainer, monkeypatch):
+    monkeypatch.setattr("captum_heta.app.long_prompts.MOST", 10)
+    monkeypatch.setattr("captum_heta.attr.refinement._END", 0)
+    monkeypatch.setattr("captum_heta.app.line._LOOK", 0.001)
+    monkeypatch.setattr("captum_heta.app.standing.Standing.method", held(Standing.method, 0.05))
+    monkeypatch.setattr("captum_heta.app.standing.Standing.parts", held(Standing.parts, 0.3))
+    shown = [outputs[0] for outputs in do.explain(ASKED, *values(typed="Oslo", beside=NONE))]
+    parts = [page for page in shown if "The parts of the prompt first" in page]
+    assert parts
+    assert any("Targeted HETA" in page and "<progress" in page for page in shown)
+    shades = re.findall(r'<span style="(?:background:(#\w+);)?[^>]*><span[^>]*>([^<]*)</span>', parts[0])
+    sentence = [shade for shade, text in shades if text in (" Ben", " Oslo")][:2]
+    assert sentence[0] == sentence[1] != ""  # its tokens have one shade
+    assert "The parts of the prompt first" not in shown[-1]
+    assert "looked into" in shown[-1]
+
+
+def held(method, seconds):
+    """A method that takes some time, so that somebody sees it."""
+
+    def call(*arguments):
+        method(*arguments)
+        time.sleep(seconds)
+
+    return call
+
+
+def test_a_link_carries_what_is_on_the_page(do):
+    choices = last(do.predict(ASKED, *prompt()))[0]
+    third = choices.likeliest[2][0]
+    for chosen, expected in (
+        ({"typed": "Rome"}, Shown(TextPrompt(TEXT), "Rome")),
+        ({"step": 1, "choices": choices}, Shown(TextPrompt(TEXT), step=1)),
+        ({"token": third, "choices": choices}, Shown(TextPrompt(TEXT), do._explainer.tokenizer.decode([third]))),
+        (
+            {"contrast": "Rome", "method": "ig", "beside": NONE, "curvature": "exact"},
+            Shown(TextPrompt(TEXT), "", None, "Rome", "ig", NONE, "exact"),
+        ),
+    ):
+        address = html.unescape(re.search(r'href="([^"]*)"', do.link(ASKED, *values(**chosen)))[1])
+        assert address.startswith("http://127.0.0.1:7860/?text=Anna+lives")
+        assert read(dict(parse_qsl(urlsplit(address).query, keep_blank_values=True))) == expected
+
+
+@pytest.mark.parametrize(
+    ("host", "given", "message"),
+    [
+        ("192.0.2.1:7860", {}, "Other machines reach this page: no link is made"),
+        ("127.0.0.1:7860", {"text": " "}, "The prompt is empty"),
+        ("127.0.0.1:7860", {"step": 1}, "press Answer again"),
+    ],
+)
+def test_why_there_is_no_link_is_told(do, host, given, message):
+    assert message in do.link(SimpleNamespace(headers={"host": host}), *values(**given))

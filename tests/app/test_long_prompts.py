@@ -5,6 +5,7 @@ import pytest
 from captum_heta import compare
 from captum_heta.app import long_prompts
 from captum_heta.app.long_prompts import MOST, SHARE, automatic_refine
+from captum_heta.app.prompts import TextPrompt
 from captum_heta.app.results import LONG, results
 
 PROMPT = "Anna lives in Rome. Ben lives in Oslo. " * 5 + "Ben lives in"  # 53 tokens
@@ -19,8 +20,8 @@ def test_only_long_ones_are():
 @pytest.mark.parametrize(("most", "is_long"), [(53, False), (52, True)])
 def test_the_page_does_so_and_says_so(most, is_long, demo, explainer, monkeypatch):
     monkeypatch.setattr(long_prompts, "MOST", most)
-    ids, outputs = explainer.typed(PROMPT, "Oslo")
-    found = explainer.explain(ids, outputs, ["targeted", "gxa"])
+    outputs = explainer.typed(TextPrompt(PROMPT), "Oslo")
+    found = explainer.explain(TextPrompt(PROMPT), (), outputs, ["targeted", "gxa"])
     assert len(found.input_tokens) == 53
     refine = SHARE if is_long else None
     expected = compare(["targeted"], demo[1], PROMPT, outputs, refine=refine, model=demo[0]).results["Targeted HETA"]
@@ -34,8 +35,8 @@ def test_the_page_does_so_and_says_so(most, is_long, demo, explainer, monkeypatc
 
 def test_methods_that_cannot_run_in_full(explainer, monkeypatch):
     monkeypatch.setattr(long_prompts, "MOST", 1)
-    ids, outputs = explainer.typed(PROMPT, "Oslo")
-    found = explainer.explain(ids, outputs, ["gxa", "contextcite"])
+    outputs = explainer.typed(TextPrompt(PROMPT), "Oslo")
+    found = explainer.explain(TextPrompt(PROMPT), (), outputs, ["gxa", "contextcite"])
     assert not found.failures
     assert LONG not in results(found)
 

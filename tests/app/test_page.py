@@ -1,3 +1,4 @@
+import inspect
 import re
 import socket
 
@@ -19,12 +20,14 @@ def test_a_port_that_is_taken_is_an_error(explainer, tmp_path):
             serve(page, "127.0.0.1", port, explainer.runs)
 
 
-def test_the_model_runs_once_at_a_time_and_programs_have_no_interface(explainer, tmp_path):
+def test_the_page_tells_who_waits_and_programs_have_no_interface(explainer, tmp_path):
     page = build(explainer, tmp_path, "Anna", "a model")
     assert not page.analytics_enabled
     events = list(page.fns.values())
-    model = [event for event in events if event.concurrency_id == "model"]
-    assert len(model) == 8
-    assert {event.concurrency_limit for event in model} == {1}
+    model = [event for event in events if inspect.isgeneratorfunction(event.fn)]
+    assert len(model) == 10
+    # Gradio lets all begin, and the line has one run at a time
+    assert {event.concurrency_limit for event in model} == {None}
+    assert {event.trigger_mode for event in model} == {"multiple"}
     assert {event.api_visibility for event in events} == {"private"}
     assert {event._id for event in model} == {number for event in events for number in event.cancels}

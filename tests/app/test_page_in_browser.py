@@ -45,7 +45,7 @@ def opened(browser, address):
     """Opens a tab of a session of its own; no tab may complain, or ask another host for anything."""
     contexts, errors, asked = [], [], []
 
-    def open_tab(width=1200):
+    def open_tab(width=1200, query="", waits="#token label"):
         context = browser.new_context(viewport={"width": width, "height": 900})
         context.set_default_timeout(20_000)
         contexts.append(context)
@@ -53,8 +53,8 @@ def opened(browser, address):
         tab.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
         tab.on("pageerror", lambda error: errors.append(str(error)))
         tab.on("request", lambda request: asked.append(request.url))
-        tab.goto(address)
-        tab.wait_for_selector("#token label")
+        tab.goto(address + query)
+        tab.wait_for_selector(waits)
         return tab
 
     yield open_tab
@@ -83,7 +83,7 @@ def slow(explainer, until_stopped, monkeypatch):
 
 
 def text_of(tab, number=0):
-    return tab.locator("#results .heta-text").nth(number).text_content()
+    return tab.locator("#results section > .heta-text").nth(number).text_content()
 
 
 def asks(tab, target):
@@ -110,15 +110,22 @@ def test_explains_compares_and_hands_out_files(opened, tmp_path):
     assert text_of(tab) == text_of(tab, 1) == PROMPT
     heads = tab.locator("#results h3").all_text_contents()
     assert [head[: head.index(" s, largest")].rsplit(" ", 1)[0] for head in heads] == ["Targeted HETA", "HETA"]
-    titles = (
-        tab.locator("#results section >> nth=0").locator("span[title]").evaluate_all("all => all.map(one => one.title)")
-    )
+    whole = tab.locator("#results section > .heta-text >> nth=0")
+    titles = whole.locator("span[title]").evaluate_all("all => all.map(one => one.title)")
     assert len(titles) > 15
     for title in titles:
-        score, flow, curvature, information = title.split("\n")
-        assert [line.rsplit(" ", 1)[0] for line in (score, flow)] == ["score", "contribution flow"]
+        share, flow, curvature, information = title.split("\n")
+        assert re.fullmatch(r"share [\d.]+%", share)
+        assert flow.rsplit(" ", 1)[0] == "contribution flow"
         assert re.fullmatch(r"curvature [\d.e+-]+( \u00b1 [\d.e+-]+)?", curvature)
         assert re.fullmatch(r"target information ([\d.e+-]+|not looked at: it cannot matter)", information)
+    # the three terms, a tap each
+    terms = tab.locator("#results section >> nth=0").locator("details")
+    assert terms.locator("summary b").all_text_contents() == ["contribution flow", "curvature", "target information"]
+    assert not terms.nth(2).locator(".heta-text").is_visible()
+    terms.nth(2).locator("summary").click()
+    assert terms.nth(2).locator(".heta-text").text_content() == PROMPT
+    assert terms.nth(2).locator(".heta-text").is_visible()
     # another target, and another method beside it
     tab.click("#token label >> nth=1")
     tab.wait_for_function("() => !document.querySelector('#results h2').textContent.includes('Oslo')")
@@ -136,7 +143,7 @@ def test_explains_compares_and_hands_out_files(opened, tmp_path):
     assert (
         found.target.strip() == tab.locator("#token label >> nth=1").text_content().split("\N{OPEN BOX}")[1].split()[0]
     )
-    assert (tmp_path / "found.html").read_text(encoding="utf-8") == found.to_html()
+    assert (tmp_path / "found.html").read_text(encoding="utf-8") == found.to_html(shares=True)
 
 
 def test_one_choice_undoes_the_others(opened):
@@ -206,10 +213,9 @@ def test_stop_ends_what_runs_and_what_waits(opened, slow):
     tab.click("#explain")
     assert slow.began.wait(20)
     other.click("#explain")  # waits for the first
-    other.wait_for_selector("#results .progress-text, #results .eta-bar, #results .meta-text")
+    other.wait_for_selector('#results [role=status]:has-text("Another run has the model")')
     other.click("#stop")
-    other.wait_for_selector("#results .meta-text", state="detached")
-    assert other.locator("#results h2, #results [role=alert]").count() == 0
+    assert told(other) == "Stopped."
     tab.click("#stop")
     assert told(tab) == "Stopped."
     assert slow.ended.wait(20)
@@ -256,3 +262,80 @@ def test_two_tabs_at_once_have_their_own_results(opened):
     asks(second, " Rome")
     assert "does Ben" in text_of(first)
     assert "does Anna" in text_of(second)
+
+
+def test_an_example_fills_the_page_and_is_answered(opened):
+    tab = opened()
+    choose(tab, "example", "Documents")
+    tab.wait_for_selector('#step label:has-text("pilot")')
+    assert tab.locator("#document-2 textarea").input_value() == "Clara works as a baker. Ben works as a pilot."
+    assert not tab.locator("#document-4").is_visible()
+    tab.click("#step label >> nth=0")
+    asks(tab, " pilot")
+    rows = tab.locator("#results table tr").all_text_contents()
+    assert [row.strip() for row in rows if "Jobs" in row]
+    assert "What is the job of Ben?" in text_of(tab)
+
+
+def test_a_chat_is_written_answered_and_explained(opened):
+    tab = opened()
+    tab.get_by_role("tab", name="Chat").click()
+    tab.fill("#message-1 textarea", "Anna lives in Rome. Ben lives in Oslo.")
+    tab.fill("#message-2 textarea", "Question: Where does Ben live?")
+    tab.click("#predict")
+    tab.wait_for_selector('#step label:has-text("Oslo")')
+    tab.click("#add-message")
+    tab.wait_for_selector("#message-3")
+    tab.click("#step label >> nth=1")
+    asks(tab, ".")
+    assert text_of(tab).endswith("Question: Where does Ben live?\nAnswer: Oslo")
+    shares = tab.locator("#results table th[scope=row]").all_text_contents()
+    assert shares == ["0 system", "1 user", "the answer before"]
+
+
+def test_a_link_opens_the_page_as_it_is(opened, address):
+    tab = opened()
+    choose(tab, "example", "Why Oslo, and not Rome?")
+    tab.wait_for_selector('#token label:has-text("Oslo")')
+    tab.click("#link")
+    link = tab.get_by_role("link", name="This link").get_attribute("href")
+    assert link.startswith(f"{address}?text=")
+    again = opened(query=link.removeprefix(address), waits='#token label:has-text("Oslo")')
+    assert again.locator("#contrast input, #contrast textarea").input_value() == "Rome"
+    assert "Clara works" in again.locator("#prompt textarea").input_value()
+    again.click("#explain")
+    again.wait_for_selector("#results h2:has-text(\"and not ' Rome'?\")")
+    chosen = opened(query=f"{link.removeprefix(address).split('&')[0]}&step=1", waits="#step input:checked")
+    chosen.click("#explain")
+    asks(chosen, ".")
+
+
+def test_a_link_that_means_nothing_is_told(opened):
+    tab = opened(query="?text=Anna&method=hetta", waits="#results [role=alert]")
+    assert told(tab).startswith("There is no method 'hetta'")
+
+
+def test_everything_has_a_name_for_those_who_do_not_see_it(opened):
+    tab = opened()
+    tab.click("#explain")
+    asks(tab, " Oslo")
+    for name in ("Text", "Chat", "Documents"):
+        tab.get_by_role("tab", name=name).click()
+        roles = "textbox, combobox, button, slider, radio, checkbox, progressbar, tab"
+        unnamed = [
+            line.strip()
+            for line in tab.locator("body").aria_snapshot().splitlines()
+            if re.fullmatch(rf"\s*- ({roles.replace(', ', '|')})(:.*| \[.*)?", line)
+        ]
+        assert unnamed == []
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 1280])
+def test_nothing_is_wider_than_the_screen(opened, theme, width):
+    tab = opened(width=width, query=f"?__theme={theme}")
+    tab.click("#explain")
+    asks(tab, " Oslo")
+    for name in ("Chat", "Documents"):
+        tab.get_by_role("tab", name=name).click()
+        assert tab.evaluate("document.documentElement.scrollWidth") == width

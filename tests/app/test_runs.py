@@ -5,9 +5,10 @@ import pytest
 import torch
 
 from captum_heta.app import runs as module
+from captum_heta.app.prompts import TextPrompt
 from captum_heta.app.runs import Runs, Stopped
 
-PROMPT = "Anna lives in Rome. Anna lives in"
+PROMPT = TextPrompt("Anna lives in Rome. Anna lives in")
 
 
 class InThread:
@@ -47,6 +48,15 @@ def test_a_run_is_stopped_by_its_session_alone():
     assert other.ended() == "stopped"
 
 
+def test_a_run_is_stopped_alone_by_its_own_event():
+    runs, stop = Runs(), threading.Event()
+    stop.set()
+    with pytest.raises(Stopped), runs.run("a", stop):
+        torch.ones(1) + 1
+    with runs.run("a"):
+        torch.ones(1) + 1
+
+
 def test_a_stop_is_of_the_runs_there_are_and_not_of_later_ones():
     runs = Runs()
     runs.stop("a")
@@ -82,10 +92,10 @@ def test_a_failure_ends_a_run_as_anything_does():
 
 
 def test_wherever_an_explanation_is_stopped_the_next_one_is_as_before(explainer, monkeypatch):
-    ids, outputs = explainer.typed(PROMPT, "Rome")
+    outputs = explainer.typed(PROMPT, "Rome")
 
     def explain():
-        return explainer.explain(ids, outputs, ["heta"], "fisher").results["HETA"].seq_attr
+        return explainer.explain(PROMPT, (), outputs, ["heta"], "fisher").results["HETA"].seq_attr
 
     expected, count = explain(), 0
 
