@@ -118,4 +118,4 @@ def _documents() -> Rows:
 
 def _text(label: str) -> gr.Textbox:
     elem_id = label.lower().replace(" ", "-")
-    return gr.Textbox(label=label, lines=2, max_lines=8, scale=4, min_width=180, elem_id=elem_id)
+    return gr.Textbox(label=label, lines=2, max_lines=8, scale=4, min_width=240, elem_id=elem_id)

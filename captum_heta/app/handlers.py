@@ -112,6 +112,17 @@ class Handlers:
         """No choices."""
         return None, gr.Radio(choices=[], value=None), gr.Radio(choices=[], value=None)
 
+    def stale(self, *values: Any) -> tuple[Any, ...]:
+        """No choices, if those that there are came after another prompt.
+
+        Args:
+            *values: the kind of the prompt, its fields, and the choices.
+        """
+        choices: Choices | None = values[-1]
+        if choices is None or choices.prompt == prompt_of(values[0], values[1:-1]):
+            return (gr.skip(),) * 3
+        return self.clear()
+
     def has_curvature(self, method: str, beside: str) -> Any:
         """The choice of a curvature is there if a method among the two has one."""
         return gr.Dropdown(visible=method in CURVED or beside in CURVED)

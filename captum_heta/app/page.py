@@ -112,8 +112,13 @@ def _connect(page: gr.Blocks, parts: Parts, do: Handlers, filling: Filling) -> N
     running: list[Any] = [event(do.predict, [*prompt, entry.longest], predicted, **_MODEL) for event in asking]
     running[0].then(filling.chosen, choices, step, **_AT_ONCE)
 
+    # What was predicted after another prompt is nothing to choose from.
+    stale: dict[str, Any] = {"inputs": [*prompt, choices], "outputs": [choices, token, step], **_AT_ONCE}
+    for field in entry.fields:
+        field.change(do.stale, **stale)
     for name, tab in entry.tab.items():
-        tab.select(partial(kind_of_tab, name), None, entry.kind, **_AT_ONCE)
+        opened = tab.select(partial(kind_of_tab, name), None, entry.kind, **_AT_ONCE)
+        opened.then(do.stale, **stale)
     for several, most in ((entry.messages, MESSAGES), (entry.documents, DOCUMENTS)):
         several.more.click(partial(one_more, most), several.count, several.shown, **_AT_ONCE)
 
@@ -121,10 +126,6 @@ def _connect(page: gr.Blocks, parts: Parts, do: Handlers, filling: Filling) -> N
     token.input(None, None, [step, typed], js="() => [null, '']", **_AT_ONCE)
     step.input(None, None, [token, typed], js="() => [null, '']", **_AT_ONCE)
     typed.input(None, None, [token, step], js="() => [null, null]", **_AT_ONCE)
-    # What was predicted after another prompt is nothing to choose from.
-    for field in entry.fields:
-        field.input(do.clear, None, [choices, token, step], **_AT_ONCE)
-
     chosen = [typed, token, step, choices, parts.method, parts.beside, parts.curvature, parts.contrast, session]
     asked, explained = [*prompt, *chosen], [parts.shown, *parts.files, session]
     running += [

@@ -36,7 +36,7 @@ def message_html(message: str) -> str:
 
 def link_html(address: str) -> str:
     """A link to what is on the page."""
-    said = f'<a href="{escape(address)}">This link</a> fills the page with this text and these choices.'
+    said = f'<a href="{escape(address)}">This link</a> fills the page as it was when you asked for it.'
     return f'<div class="heta"><p role="status">{said}</p></div>'
 
 

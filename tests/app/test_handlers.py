@@ -11,6 +11,9 @@ import pytest
 
 pytest.importorskip("gradio", reason="gradio is not here: pip install 'captum-heta[demo]'")
 
+import gradio as gr
+
+from captum_heta.app.explainer import Choices
 from captum_heta.app.fields import COUNT
 from captum_heta.app.handlers import Handlers, forget
 from captum_heta.app.links import NONE, Shown, read
@@ -82,6 +85,16 @@ def test_each_way_to_choose_explains_its_output(do, explainer, source):
     assert json_file.visible
     page = (Path(session) / "heta-comparison.html").read_text(encoding="utf-8")
     assert page.startswith("<!doctype html>")
+
+
+def test_choices_after_another_prompt_go(do):
+    choices = Choices(TextPrompt(TEXT), (), (), ())
+    fields = prompt()[:-1]
+    assert do.stale(*fields, choices) == do.stale(*fields, None) == (gr.skip(),) * 3
+    found, token, step = do.stale(*prompt("Anna")[:-1], choices)
+    assert found is None
+    assert token.choices == step.choices == []
+    assert do.stale("chat", *fields[1:], choices)[0] is None
 
 
 def test_a_session_keeps_its_folder_and_another_has_its_own(do, tmp_path):

@@ -128,7 +128,7 @@ def test_explains_compares_and_hands_out_files(opened, tmp_path):
     assert terms.nth(2).locator(".heta-text").is_visible()
     # another target, and another method beside it
     tab.click("#token label >> nth=1")
-    tab.wait_for_function("() => !document.querySelector('#results h2').textContent.includes('Oslo')")
+    tab.wait_for_function("() => document.querySelector('#results h2')?.textContent.includes('Oslo') === false")
     choose(tab, "beside", "NormXLogit")
     tab.click("#explain")
     tab.wait_for_selector('#results h3:has-text("NormXLogit")')
@@ -171,11 +171,11 @@ def test_what_an_output_is_compared_with(opened):
     tab.keyboard.press("Enter")
     tab.wait_for_selector("#results h2:has-text(\"and not ' Rome'?\")")
     tab.click("#token label >> nth=1")  # a choice keeps it
-    tab.wait_for_function("() => !document.querySelector('#results h2').textContent.includes('Oslo')")
+    tab.wait_for_function("() => document.querySelector('#results h2')?.textContent.includes('Oslo') === false")
     assert "and not" in tab.text_content("#results h2")
     tab.locator("#contrast input, #contrast textarea").fill("")
     tab.click("#explain")
-    tab.wait_for_function("() => !document.querySelector('#results h2').textContent.includes('and not')")
+    tab.wait_for_function("() => document.querySelector('#results h2')?.textContent.includes('and not') === false")
 
 
 def test_any_text_is_shown_as_it_is(opened):
