@@ -29,17 +29,17 @@ class Filling:
         return fill(self._examples[name])
 
     def opened(self, request: gr.Request) -> list[Any]:
-        """What `fill` makes of the link that the page was opened by, or nothing without one.
+        """What `fill` makes of the link that the page was opened by, or nothing; and what is wrong with the link.
 
         Links are read where this machine alone reaches the page: elsewhere somebody else might have written them.
         """
         query = dict(request.query_params)
         try:
             if not query or not is_loopback(f"http://{request.headers['host']}/"):
-                return fill(None)
-            return fill(read(query))
+                return [*fill(None), gr.skip()]
+            return [*fill(read(query)), gr.skip()]
         except ValueError as error:
-            return [*fill(None)[:-1], message_html(str(error))]
+            return [*fill(None), message_html(str(error))]
 
     def chosen(self, request: gr.Request, choices: Choices | None) -> Any:
         """The token of the answer that the link has, once there is an answer."""

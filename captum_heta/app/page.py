@@ -106,7 +106,7 @@ def _connect(page: gr.Blocks, parts: Parts, do: Handlers, filling: Filling) -> N
     # What fills the page is answered, as a prompt is that a person sends off.
     settings = [typed, parts.contrast, parts.method, parts.beside, parts.curvature]
     filled = [*entry.filled, *settings, *predicted]
-    loaded = page.load(filling.opened, None, filled, **_AT_ONCE)
+    loaded = page.load(filling.opened, None, [*filled, parts.address], **_AT_ONCE)
     picked = entry.example.input(filling.example, entry.example, filled, **_AT_ONCE)
     asking: list[Any] = [loaded.then, picked.then, entry.predict.click, entry.text.submit, entry.question.submit]
     running: list[Any] = [event(do.predict, [*prompt, entry.longest], predicted, **_MODEL) for event in asking]

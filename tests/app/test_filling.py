@@ -83,19 +83,19 @@ def test_one_row_more_until_there_are_all():
 def test_a_link_fills_the_page(filling):
     found = filling.opened(request(text="Ben lives in", contrast="Rome", beside="ig"))
     assert found[2] == "Ben lives in"
-    assert found[-9:-4] == ["", "Rome", "targeted", "ig", "default"]
+    assert found[-10:-5] == ["", "Rome", "targeted", "ig", "default"]
 
 
 @pytest.mark.parametrize("asked", [request(), request(__theme="dark"), request(host="192.0.2.1", text="Ben")])
 def test_without_a_link_all_stays(filling, asked):
     found = filling.opened(asked)
-    assert len(found) == COMPONENTS
+    assert len(found) == COMPONENTS + 1  # where a link is told of
     assert all(map(skipped, found))
 
 
 def test_a_link_that_means_nothing_is_told(filling):
     found = filling.opened(request(text="Ben", method="hetta"))
-    assert len(found) == COMPONENTS
+    assert len(found) == COMPONENTS + 1
     assert "There is no method &#x27;hetta&#x27;" in found[-1]
     assert all(map(skipped, found[:-1]))
     long = json.dumps([["user", "x"]] * (MESSAGES + 1))

@@ -296,7 +296,8 @@ def test_a_chat_is_written_answered_and_explained(opened):
 def test_a_link_opens_the_page_as_it_is(opened, address):
     tab = opened()
     choose(tab, "example", "Why Oslo, and not Rome?")
-    tab.wait_for_selector('#token label:has-text("Oslo")')
+    filled = "() => document.querySelector('#contrast input, #contrast textarea').value === 'Rome'"
+    tab.wait_for_function(filled)
     tab.click("#link")
     link = tab.get_by_role("link", name="This link").get_attribute("href")
     assert link.startswith(f"{address}?text=")
@@ -311,8 +312,8 @@ def test_a_link_opens_the_page_as_it_is(opened, address):
 
 
 def test_a_link_that_means_nothing_is_told(opened):
-    tab = opened(query="?text=Anna&method=hetta", waits="#results [role=alert]")
-    assert told(tab).startswith("There is no method 'hetta'")
+    tab = opened(query="?text=Anna&method=hetta", waits="#address [role=alert]")
+    assert tab.text_content("#address [role=alert]").startswith("There is no method 'hetta'")
 
 
 def test_everything_has_a_name_for_those_who_do_not_see_it(opened):
