@@ -1,0 +1,124 @@
+"""The figures on README and the pages are those of RESULTS.md, which has what was measured."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+DOCS = ROOT / "tutorials" / "docs"
+RESULTS = (ROOT / "captum_heta" / "benchmark" / "RESULTS.md").read_text(encoding="utf-8")
+CHOOSING = (DOCS / "choosing.md").read_text(encoding="utf-8")
+
+EVIDENCE = "Where is the evidence?"
+SETS = {
+    "embedded": "The embedded model",
+    "second": "The second embedded model",
+    "SmolLM2, facts": "SmolLM2-135M, facts",
+    "SmolLM2, LongRA": "SmolLM2-135M, LongRA",
+}
+FAITHFULNESS, PAPER = "Without known evidence", "The paper's metrics"
+
+
+def rows_of(table):
+    """The cells of the lines of a table, without the line under its head."""
+    lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()]
+    return [line for line in lines if not re.fullmatch(r"[-: ]+", line[0] or "-")]
+
+
+def tables_of(text):
+    """The tables of a text, each with the headings of the second and the third level that it stands under."""
+    part = below = ""
+    for block in text.split("\n\n"):
+        if block.startswith("## "):
+            part, below = block[3:], ""
+        elif block.startswith("### "):
+            below = block[4:]
+        elif block.startswith("|"):
+            yield part, below, rows_of(block)
+
+
+def measured():
+    """The first figure that RESULTS.md has for a part, a heading, a method and a metric, without its interval."""
+    found = {}
+    for part, below, (head, *rows) in tables_of(RESULTS):
+        for name, *cells in rows:
+            for column, cell in zip(head[1:], cells, strict=True):
+                found.setdefault((part, below, name, column), cell.split(" [")[0])
+    return found
+
+
+MEASURED = measured()
+
+
+def figure(part, below, name, metric):
+    """One figure, whichever way its metric is better; "" for what was not measured."""
+    arrows = [MEASURED[key] for sign in (" ↑", " ↓", "") if (key := (part, below, name, metric + sign)) in MEASURED]
+    return arrows[0] if arrows else ""
+
+
+def table_on(text, head):
+    """The rows of the table of a page that begins so."""
+    (found,) = (rows for _, _, rows in tables_of(text) if rows[0][0] == head)
+    return found
+
+
+@pytest.mark.parametrize("page", ["README.md", "evidence.md", "choosing.md"])
+def test_evidence(page):
+    text = ((ROOT if page == "README.md" else DOCS) / page).read_text(encoding="utf-8")
+    head, *rows = table_on(text, "AP / top-1")
+    assert head[1:] == list(SETS)
+    assert len(rows) >= 8
+    for name, *cells in rows:
+        for column, cell in zip(SETS.values(), cells, strict=True):
+            assert cell == " / ".join(figure(EVIDENCE, column, name, metric) for metric in ("AP", "top-1"))
+
+
+def test_passage():
+    head, *rows = table_on(CHOOSING, "top-1, passage")
+    assert head[1:] == list(SETS)
+    assert len(rows) >= 8
+    for name, *cells in rows:
+        assert cells == [figure(EVIDENCE, column, name, "top-1, passage") for column in SETS.values()]
+
+
+def test_faithfulness():
+    head, *rows = table_on(CHOOSING, "faithfulness")
+    assert len(rows) >= 7
+    for name, *cells in rows:
+        of_two, of_one = zip(head[1:4], cells[:3], strict=True), zip(head[4:], cells[3:], strict=True)
+        for metric, cell in of_two:
+            assert cell == " / ".join(MEASURED[FAITHFULNESS, SETS[one], name, metric] for one in ("embedded", "second"))
+        for metric, cell in of_one:
+            assert cell == MEASURED[PAPER, "", name, metric]
+
+
+def test_stability():
+    head, *rows = table_on(CHOOSING, "stability")
+    assert len(rows) >= 7
+    for name, *cells in rows:
+        assert cells == [MEASURED[PAPER, "Stability", name, column] for column in head[1:]]
+
+
+def test_seconds():
+    head, *rows = table_on(CHOOSING, "seconds")
+    assert head[1:] == list(SETS)
+    assert len(rows) >= 15
+    for name, *cells in rows:
+        for column, cell in zip(head[1:], cells, strict=True):
+            part = "Every method" if column in ("embedded", "second") else EVIDENCE
+            assert cell == figure(part, SETS[column], name, "seconds")
+
+
+def test_where_they_lose():
+    _, *rows = table_on(CHOOSING, "who is ahead")
+    assert len(rows) >= 6
+    for ahead, metric, name, better, *ours in rows:
+        part, below = EVIDENCE, SETS[name]
+        if metric in ("insertion", "leave-one-out"):
+            part = FAITHFULNESS
+        elif metric == "sufficiency":
+            part, below = PAPER, ""
+        assert ours == [figure(part, below, method, metric) for method in ("Targeted HETA", "HETA (fisher)")]
+        part = "What of it does the work" if ":" in ahead else part
+        assert better == figure(part, below, ahead, metric) != ""
