@@ -10,7 +10,7 @@ from captum_heta.attr.result import LLMTokenAttributionResult
 from captum_heta.provenance import in_words
 from captum_heta.visualization.signs import label
 from captum_heta.visualization.text_pieces import pieces, scale_text
-from captum_heta.visualization.view import NumberTable, Section, View, text_row
+from captum_heta.visualization.view import NumberTable, Section, View, text_row, why
 
 NOTEBOOK_ROWS = 8
 _UNLIKELY = 1e-4
@@ -87,12 +87,6 @@ def _in_short(result: LLMTokenAttributionResult, number: int, scores: Sequence[f
         return "nothing supports it"
     largest = sorted(range(len(values)), key=lambda i: -abs(values[i]))[:3]
     return ", ".join(f"{names[i]} {values[i] / total:.0%}" for i in largest if values[i])
-
-
-def why(target: str, likely: float | None, contrast: str | None = None) -> str:
-    """The question that an attribution answers, and how likely the target is."""
-    known = "" if likely is None else f" (probability {likely:.3g})"
-    return f"Why {target!r}{known}{'' if contrast is None else f' and not {contrast!r}'}?"
 
 
 def unlikely_note(result: LLMAttributionResult) -> list[str]:

@@ -118,6 +118,12 @@ def in_percent(share: float) -> str:
     return f"{share:.0%}" if abs(share) >= 0.095 else f"{share:.1%}"
 
 
+def why(target: str, likely: float | None, contrast: str | None = None) -> str:
+    """The question that an attribution answers, and how likely the target is."""
+    known = "" if likely is None else f" (probability {likely:.3g})"
+    return f"Why {target!r}{known}{'' if contrast is None else f' and not {contrast!r}'}?"
+
+
 def text_row(
     text: str, spans: Sequence[Span], scores: Sequence[float], tips: Sequence[str] | None = None, title: str = ""
 ) -> TextRow:
