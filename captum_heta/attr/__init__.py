@@ -1,5 +1,6 @@
 """Attribution methods, one a file, and the wrapper that gives them Captum's LLM interface."""
 
+from captum_heta.attr.at2 import AT2
 from captum_heta.attr.attention import AttentionRollout, LastAttention
 from captum_heta.attr.attn_lrp import AttnLRP
 from captum_heta.attr.base import TokenAttribution
@@ -8,6 +9,7 @@ from captum_heta.attr.flow_routes import InformationFlowRoutes
 from captum_heta.attr.gradient_norm import GradientNorm
 from captum_heta.attr.heta import HETA, TargetedHETA
 from captum_heta.attr.heta_terms import ContributionTerms, HETATerms, TargetedTerms, TargetTerms
+from captum_heta.attr.learned_heads import HeadWeights
 from captum_heta.attr.llm import LLMTokenAttribution, LLMTokenAttributionResult
 from captum_heta.attr.normxlogit import NormXLogit
 from captum_heta.attr.peering import Peering
@@ -18,6 +20,7 @@ from captum_heta.attr.replacers import MaskedLMReplacer
 from captum_heta.attr.sources import Sources
 
 __all__ = [
+    "AT2",
     "HETA",
     "TDD",
     "AttentionRollout",
@@ -26,6 +29,7 @@ __all__ = [
     "ContributionTerms",
     "GradientNorm",
     "HETATerms",
+    "HeadWeights",
     "InformationFlowRoutes",
     "LLMTokenAttribution",
     "LLMTokenAttributionResult",

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from captum_heta.attr.base import OutputAttributions, Task, TokenAttribution
 from captum_heta.checks import check_count, check_weight
+from captum_heta.models import LanguageModel
 from captum_heta.options import BatchOptions, DrawOptions
 
 
@@ -66,26 +67,36 @@ class ContextCite(TokenAttribution[ContextCiteOptions]):
         samples = torch.randint(2, shape, generator=generator, device="cpu").bool()
 
         def log_probs(rows: Tensor) -> Tensor:
-            found = self._log_probs(rows, task)
+            found = log_probs_without(self._lm, rows, task)
             task.advance(len(rows))
             return found
 
         log_odds = logit(torch.cat(batch.run(samples, log_probs)).sum(-1).double())
-        whole = self._log_probs(torch.ones_like(samples[:1]), task)[0]
+        whole = log_probs_without(self._lm, torch.ones_like(samples[:1]), task)[0]
         weights = _lasso(samples, log_odds, options.alpha, count)
         return OutputAttributions(weights[None].to(task.input_ids.device), whole)
 
-    def _log_probs(self, kept: Tensor, task: Task) -> Tensor:
-        """(B, K): the outputs' log-probabilities after prompts with the sources that are ``kept`` (B, F)."""
-        texts = []
-        for row in kept.tolist():
-            left_out = [i for group, keep in zip(task.features.groups, row, strict=True) if not keep for i in group]
-            stays = torch.ones_like(task.input_ids, dtype=torch.bool)
-            stays[torch.tensor(left_out, dtype=torch.long, device=stays.device)] = False
-            stays[-1] |= not stays.any()  # a model predicts after something
-            texts.append(torch.cat([task.input_ids[stays], task.outputs[:-1]]))
-        log_probs = self._lm.log_probs_after(texts, len(task.outputs))
-        return log_probs.gather(-1, task.outputs.expand(len(kept), -1)[..., None])[..., 0]
+
+def log_probs_without(lm: LanguageModel, kept: Tensor, task: Task) -> Tensor:
+    """The outputs' log-probabilities after prompts that only some sources are kept of.
+
+    Args:
+        lm: the model.
+        kept: (B, F) bool, of the task's features; tokens of no feature stay.
+        task: prompt and outputs.
+
+    Returns:
+        (B, K).
+    """
+    texts = []
+    for row in kept.tolist():
+        left_out = [i for group, keep in zip(task.features.groups, row, strict=True) if not keep for i in group]
+        stays = torch.ones_like(task.input_ids, dtype=torch.bool)
+        stays[torch.tensor(left_out, dtype=torch.long, device=stays.device)] = False
+        stays[-1] |= not stays.any()  # a model predicts after something
+        texts.append(torch.cat([task.input_ids[stays], task.outputs[:-1]]))
+    log_probs = lm.log_probs_after(texts, len(task.outputs))
+    return log_probs.gather(-1, task.outputs.expand(len(kept), -1)[..., None])[..., 0]
 
 
 def _lasso(samples: Tensor, log_odds: Tensor, alpha: float, length: int) -> Tensor:
