@@ -227,7 +227,9 @@ class Parts:
             return self._by_operations(run)
 
         few = min(_MANY, max(_FEW, self.lm.batch_size(self.base, 1, products=True)))
-        one = (probed(2 * few) - probed(few)) / few
+        some, twice = probed(few), probed(2 * few)
+        # noise may make the longer call the shorter one; what comes before the first product is in this then
+        one = (twice - some) / few if twice > some else twice / (2 * few)
         starts = [self.features.groups[names[0]][0] for _, names in batches]
         return sum(
             count * one * (self.tokens - start) / self.tokens for (count, _), start in zip(batches, starts, strict=True)

@@ -205,7 +205,7 @@ def test_tokens_that_the_text_would_not_be_cut_into_are_explained_as_they_are(de
     assert tokenizer.encode("Ben likes anna") != [*tokenizer.encode("Ben likes"), *answer]
     found = explainer.explain(TextPrompt("Ben likes"), answer, torch.tensor([word]), ["normxlogit"], "auto")
     assert found.prompt.endswith("Ben likes anna")
-    assert found.tokens[-4:] == ["a", "n", "n", "a"]
+    assert found.tokens[-4:] == [" a", "n", "n", "a"]
 
 
 def test_a_next_token_is_explained_after_the_prompt(explainer):

@@ -291,8 +291,6 @@ class TestAsAMethod:
             AttnLRP(llama).attribute(IDS[None], explained="probability")
         with pytest.raises(TypeError, match="epsilon"):
             AttnLRP(llama).attribute(IDS[None], epsilon=1e-6)
-        with pytest.raises(TypeError, match="AttnLRP does not explain a weighted sum"):
-            AttnLRP(llama).attribute_together(IDS, OUTPUTS, torch.ones(3), TOKENS)
 
     def test_the_wrapper_and_compare_take_it(self, demo):
         model, tokenizer = demo

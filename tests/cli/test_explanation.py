@@ -173,7 +173,7 @@ def test_a_second_method_that_fails_takes_nothing_from_the_first(monkeypatch, tm
     def fail(*_):
         raise RuntimeError("<b>no</b> attention\x1b")
 
-    monkeypatch.setattr(sequence_terms, "semantic_flow", fail)
+    monkeypatch.setitem(sequence_terms._FLOWS, "attention", fail)
     text = shown()
     assert headings(text) == [("Targeted HETA", "ours"), ("HETA", "the paper's")]
     assert text.rstrip().endswith("RuntimeError: <b>no</b> attention␛")
@@ -188,7 +188,7 @@ def test_an_interruption_of_the_second_method_keeps_the_first(monkeypatch, tmp_p
     def stop(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(sequence_terms, "semantic_flow", stop)
+    monkeypatch.setitem(sequence_terms._FLOWS, "attention", stop)
     file = tmp_path / "a.json"
     result = run(PROMPT, "--json", str(file))
     assert result.exit_code == 130

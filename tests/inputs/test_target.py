@@ -7,6 +7,7 @@ from transformers import ByT5Tokenizer
 
 from captum_heta import HETA, LLMTokenAttribution, compare
 from captum_heta.app.explainer import Explainer
+from captum_heta.app.prompts import TextPrompt
 from captum_heta.attr import NormXLogit
 from captum_heta.benchmark.case import case_of
 from captum_heta.cli.loading import located, outputs_of
@@ -32,7 +33,7 @@ def test_the_same_text_is_the_same_tokens_everywhere(demo, target):
     example = Example(PROMPT, target, (), (), "a", "test", "none")
     assert found.target == tokenizer.decode(ids)
     assert outputs_of(located(PROMPT, model, tokenizer), model, target).tolist() == ids
-    assert Explainer(model, tokenizer).typed(PROMPT, target)[1].tolist() == ids
+    assert Explainer(model, tokenizer).typed(TextPrompt(PROMPT), target).tolist() == ids
     assert case_of(example, tokenizer, lm, None).output.tolist() == ids[:1]
 
 
