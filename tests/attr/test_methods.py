@@ -17,6 +17,7 @@ from captum_heta.attr import (
     Peering,
     ProgressiveInference,
     ReAGent,
+    context_cite,
 )
 from captum_heta.features import Features
 from captum_heta.testing import methods as slow
@@ -241,10 +242,12 @@ class _Prefix:
 class TestContextCite:
     def recorded(self, model, features, **options):
         """Scores, and the masks that they were fitted to."""
-        method, masks = ContextCite(model), []
-        log_probs = method._log_probs
-        method._log_probs = lambda kept, *rest: masks.append(kept) or log_probs(kept, *rest)
-        scores = method.attribute_outputs(IDS, OUTPUTS, features, **options).scores
+        masks = []
+        log_probs = context_cite.log_probs_without
+        with pytest.MonkeyPatch.context() as patch:
+            recorded = lambda lm, kept, task: masks.append(kept) or log_probs(lm, kept, task)  # noqa: E731
+            patch.setattr(context_cite, "log_probs_without", recorded)
+            scores = ContextCite(model).attribute_outputs(IDS, OUTPUTS, features, **options).scores
         return scores[0].double(), torch.cat(masks[:-1])  # the last is the whole prompt
 
     @pytest.mark.parametrize("alpha", [0.001, 0.01])
