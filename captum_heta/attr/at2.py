@@ -1,22 +1,21 @@
 """AT2 (Cohen-Wang et al. 2025, arXiv 2504.13752): attention, with weights of heads that were learned from ablations."""
 
 from collections.abc import Iterable
-from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from captum.attr import InterpretableInput
 from torch import Tensor
 
-from captum_heta.attr.base import OutputAttributions, Task, TokenAttribution, attributions
 from captum_heta.attr.context_cite import log_probs_without, logit
+from captum_heta.attr.flow import FlowAttribution
 from captum_heta.attr.learned_heads import HeadWeights
-from captum_heta.attr.sequences import TaskSequence
+from captum_heta.attr.task import Task
 from captum_heta.checks import check_count, check_seed, check_weight
 from captum_heta.inputs import LocatedInput
 from captum_heta.inputs.target import chosen_outputs
-from captum_heta.models import AttentionLayer, CausalLM, Layer
+from captum_heta.models import AttentionLayer, CausalLM, Trace
 from captum_heta.options import BatchOptions, Options
 from captum_heta.terms.head_attention import Ablated, attention_of_heads, correlation, head_weights
 from captum_heta.tokenizers import Tokenizer
@@ -24,7 +23,7 @@ from captum_heta.tokenizers import Tokenizer
 SOURCES = ("sentence", "token")
 
 
-class AT2(TokenAttribution[Options]):
+class AT2(FlowAttribution[Options]):
     """score_i = sum over layers l and heads h of w_lh A^lh(t -> i), signed, for the position t that predicts.
 
     The weights w are of a model, not of a prompt: `fit` learns them once from answers whose sources were left out at
@@ -53,8 +52,8 @@ class AT2(TokenAttribution[Options]):
         True
     """
 
-    takes_position_ids = True
-    _lm: CausalLM
+    takes_position_ids: ClassVar[bool] = True
+    takes_media: ClassVar[bool] = False
 
     def __init__(self, forward_func: Any, learned: HeadWeights) -> None:
         super().__init__(forward_func)
@@ -102,6 +101,8 @@ class AT2(TokenAttribution[Options]):
         sizes: list[int] = []
         for inp, target in examples:
             prompt = LocatedInput(inp, tokenizer)
+            if prompt.media is not None:
+                raise ValueError("An example has pictures or sound, and AT2 reads text alone: leave it out.")
             outputs = chosen_outputs(target, None, prompt, method._lm).to(method._lm.device)
             mask = prompt.sentence_mask() if sources == "sentence" else None
             features = prompt.features if mask is None else prompt.features.merged(mask)
@@ -127,54 +128,38 @@ class AT2(TokenAttribution[Options]):
         """
         return cls(forward_func, HeadWeights.load(file))
 
-    def _view(self, model: Any) -> CausalLM:
-        return CausalLM(model)
-
-    def _reading(self) -> AbstractContextManager[None]:
-        return self._lm.ready()
-
     def _ablated(self, task: Task, kept: Tensor) -> tuple[Ablated, list[int]]:
         """What the answer pays to each source, and its log-odds without some; and the number of heads in each layer."""
-        heads, _ = self._read(task)
-        paid = torch.cat([task.features.sum(one.sum(1)) for one in heads]).T
+        paid, sizes = [], []
+        for trace in self._traces(task):
+            heads = self._heads(trace)
+            sizes = [len(one) for one in heads]
+            paid.append(task.features.sum(torch.cat([one.sum(1) for one in heads])))
         batch = self._batch(BatchOptions(), len(task.input_ids) + len(task.outputs), len(task.outputs))
         log_probs = torch.cat(batch.run(kept, lambda rows: log_probs_without(self._lm, rows, task)))
         outcomes = logit(log_probs.sum(-1).double())
-        return Ablated(paid.cpu(), kept, outcomes.cpu()), [len(one) for one in heads]
+        return Ablated(torch.stack(paid).sum(0).T.cpu(), kept, outcomes.cpu()), sizes
 
-    @torch.no_grad()
-    def _scores(self, task: Task, options: Options) -> OutputAttributions:
-        heads, log_probs = self._read(task)
+    def _flow(self, trace: Trace, options: Options) -> Tensor:
+        heads = self._heads(trace)
         sizes, known = [len(one) for one in heads], [len(one) for one in self.learned.weights]
         if sizes != known:
             raise ValueError(
                 f"The weights are of {known} heads in each layer, and {type(self._lm.model).__name__} has {sizes}: fit "
                 "its own."
             )
-        rows = torch.stack(
-            [
-                torch.einsum("h,hkt->kt", weights.to(one), one)
-                for weights, one in zip(self.learned.weights, heads, strict=True)
-            ]
-        ).sum(0)
-        found = attributions(rows, task.features, log_probs, task.outputs)
-        return found._replace(output_scores=rows[:, len(task.input_ids) :]) if task.earlier else found
+        rows = [
+            torch.einsum("h,hkt->kt", weights.to(one), one)
+            for weights, one in zip(self.learned.weights, heads, strict=True)
+        ]
+        return torch.stack(rows).sum(0)
 
-    def _read(self, task: Task) -> tuple[list[Tensor], Tensor]:
-        """What each head pays from where each output is predicted, (H, K, n + K) a layer; and predictions (K, V)."""
-        length = len(task.input_ids) + len(task.outputs)
-        parts, log_probs = [], []
-        for some in self._lm.alike(len(task.input_ids), len(task.outputs)):
-            trace = TaskSequence(self._lm, task, some).unchecked()
-            log_probs.append(trace.log_probs)
-            parts.append([self._of_layer(layer, trace.output_positions, length) for layer in trace.layers])
-        return [torch.cat(pieces, dim=1) for pieces in zip(*parts, strict=True)], torch.cat(log_probs)
-
-    def _of_layer(self, layer: Layer, positions: Tensor, length: int) -> Tensor:
-        if not isinstance(layer, AttentionLayer):
+    def _heads(self, trace: Trace) -> list[Tensor]:
+        """What each head pays from where each output is predicted, (H, K, T) a layer."""
+        layers = [layer for layer in trace.layers if isinstance(layer, AttentionLayer)]
+        if len(layers) < len(trace.layers):
             raise TypeError(
                 f"AT2 weighs heads of attention, and {type(self._lm.model).__name__} has a layer without any that can "
                 "be read: AttentionRollout follows what else carries tokens on."
             )
-        rows = attention_of_heads(layer, positions)
-        return torch.nn.functional.pad(rows, (0, length - rows.shape[-1]))
+        return [attention_of_heads(layer, trace.output_positions) for layer in layers]

@@ -1,17 +1,13 @@
 """AttnLRP (Achtibat et al., ICML 2024, arXiv 2402.05602)."""
 
-from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from captum_heta.attr.base import OutputAttributions, Task, TokenAttribution
-from captum_heta.attr.sequences import TaskSequence, Tested, contrast_of_row, sequences
-from captum_heta.attr.task import Scorer
-from captum_heta.features import Features
-from captum_heta.models import CausalLM
+from captum_heta.attr.causal import GradientMethod
+from captum_heta.attr.sequences import TaskSequence
 from captum_heta.options import ContrastOptions
 from captum_heta.prompts import check_predictions
 from captum_heta.terms.relevance import Coverage
@@ -36,7 +32,7 @@ class AttnLRPOptions(ContrastOptions):
             raise ValueError(f"explained must be one of {', '.join(EXPLAINED)}, got {self.explained!r}.")
 
 
-class AttnLRP(TokenAttribution[AttnLRPOptions]):
+class AttnLRP(GradientMethod[AttnLRPOptions]):
     """score_i = x_i . g_i, signed: the relevance that a token's embedding x_i has of what is explained.
 
     g is the gradient of one backward pass, with another rule for each step that is not linear, so that the relevance of
@@ -70,63 +66,32 @@ class AttnLRP(TokenAttribution[AttnLRPOptions]):
         True
     """
 
-    takes_position_ids = True
-    _lm: CausalLM
-
     def __init__(self, forward_func: Any) -> None:
         super().__init__(forward_func)
-        self._tested = Tested(self._lm)
         self._coverage = Coverage(self._lm)
 
-    def _view(self, model: Any) -> CausalLM:
-        return CausalLM(model)
-
-    def _reading(self) -> AbstractContextManager[None]:
-        return self._lm.ready()
-
-    def _options_of_row(self, options: AttnLRPOptions, input_ids: Tensor, row: int, places: Tensor) -> AttnLRPOptions:
-        return replace(options, contrast=contrast_of_row(self._lm, options.contrast, len(input_ids), row))
-
-    def _scores(self, task: Task, options: AttnLRPOptions) -> OutputAttributions:
-        self._tested.check("gradient")
-        parts = [self._of(some, options.explained) for some in sequences(self._lm, task, options.contrast)]
-        found, log_probs = zip(*parts, strict=True)
-        scores, count = torch.cat(found), len(task.features)
-        earlier = scores[:, count:] if task.earlier and task.per_token else None
-        return OutputAttributions(scores[:, :count], torch.cat(log_probs), output_scores=earlier)
-
-    def _scorer(self, task: Task, options: AttnLRPOptions) -> Scorer:
-        def of(features: Features) -> OutputAttributions:
-            return self._scores(replace(task, features=features), options)
-
-        return Scorer(of, lambda found, features, owners: of(features))  # which costs one gradient
-
-    def _of(self, sequence: TaskSequence, explained: str) -> tuple[Tensor, Tensor]:
-        """Scores (K, F) of the outputs of a sequence, those of outputs before them behind; and log-probabilities."""
-        task, outputs, others = sequence.task, sequence.outputs, sequence.others
+    def _of(self, sequence: TaskSequence, options: AttnLRPOptions) -> tuple[Tensor, Tensor]:
+        outputs, others = sequence.outputs, sequence.others
         x = sequence.embeds.detach().clone().requires_grad_()
         with self._coverage.ruled():
             logits = self._lm.logits_of_embeds(
                 x[None], sequence.read.position_ids, keep=len(outputs), per_layer=sequence.per_layer
             )[0]
             log_probs = logits.log_softmax(-1)
-            numbers = log_probs if explained == "log_prob" else logits
+            numbers = log_probs if options.explained == "log_prob" else logits
             # by numbers, as ids may be of a caller's inference mode, and are then not kept for a gradient
             values = [row[token] for row, token in zip(numbers, outputs.tolist(), strict=True)]
             if others is not None:
                 values = [
                     value - row[token] for value, row, token in zip(values, numbers, others.tolist(), strict=True)
                 ]
-            if not task.per_token:
+            if not sequence.task.per_token:
                 values = [torch.stack(values).sum()]
         check_predictions(self._lm, log_probs.detach(), outputs)
         if others is not None:
             check_predictions(self._lm, log_probs.detach(), others)
-        features = task.features
-        if task.earlier and task.per_token:
-            features = Features(features.groups + task.output_features.before(len(x)).groups)
         relevance = torch.stack([self._relevance(value, x) for value in values])
-        return features.sum(relevance), log_probs.detach().gather(1, outputs[:, None])[:, 0]
+        return sequence.sources.sum(relevance), log_probs.detach().gather(1, outputs[:, None])[:, 0]
 
     def _relevance(self, value: Tensor, x: Tensor) -> Tensor:
         """(T,), of each token."""

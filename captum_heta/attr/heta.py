@@ -2,7 +2,6 @@
 
 import warnings
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, overload
 
@@ -17,7 +16,6 @@ from captum_heta.attr.sequences import Tested, contrast_of_row, sequences
 from captum_heta.attr.task import Scorer
 from captum_heta.attr.weighted import WeightedAttribution
 from captum_heta.features import Features
-from captum_heta.models import CausalLM
 from captum_heta.options import HETAOptions, Options, TargetedOptions
 from captum_heta.prompts import baselines_of_row
 
@@ -53,7 +51,6 @@ class HETA(WeightedAttribution[HETAOptions]):
     terms_type: ClassVar[type | None] = HETATerms
     takes_position_ids: ClassVar[bool] = True
     takes_media: ClassVar[bool] = True
-    _lm: CausalLM
 
     def __init__(self, forward_func: Any) -> None:
         super().__init__(forward_func)
@@ -83,12 +80,6 @@ class HETA(WeightedAttribution[HETAOptions]):
         estimates = max(1, len(task.outputs)) if task.per_token else 1
         features = len(task.features) + (len(task.outputs) if task.earlier and task.per_token else 0)
         return features * (1 + estimates * task.num_trials)
-
-    def _view(self, model: Any) -> CausalLM:
-        return CausalLM(model)
-
-    def _reading(self) -> AbstractContextManager[None]:
-        return self._lm.ready()
 
     def _options_of_row(self, options: HETAOptions, input_ids: Tensor, row: int, places: Tensor) -> HETAOptions:
         return replace(

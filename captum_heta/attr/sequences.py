@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from captum_heta.attr.base import Task
+from captum_heta.features import Features
 from captum_heta.models import Batch, CausalLM, Merged, Trace, merged, trace_of
 from captum_heta.prompts import baseline_embeddings, baseline_ids, check_predictions, targets
 from captum_heta.terms.curvature import check_gradients, check_second_derivatives
@@ -47,6 +48,14 @@ class TaskSequence:
     def ids(self) -> Tensor:
         """(T,), the prompt and all outputs but the last."""
         return torch.cat([self.task.input_ids, self.task.outputs[: self.some.stop - 1]])
+
+    @property
+    def sources(self) -> Features:
+        """The task's features, and behind them the outputs read so far where each output has those before it."""
+        task = self.task
+        if not (task.earlier and task.per_token):
+            return task.features
+        return Features(task.features.groups + task.output_features.before(len(self.ids)).groups)
 
     @cached_property
     def read(self) -> Merged:

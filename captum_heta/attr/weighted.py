@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from captum_heta.attr.base import OptionsT, TokenAttribution
+from captum_heta.attr.base import OptionsT
+from captum_heta.attr.causal import CausalAttribution
 from captum_heta.attr.refinement import checked_parts, refined
 from captum_heta.attr.task import OutputAttributions, Scorer, Task
 from captum_heta.checks import check_count, check_part
@@ -19,7 +20,7 @@ from captum_heta.models import Media
 from captum_heta.prompts import check_ids, check_length, check_targets, checked_media
 
 
-class WeightedAttribution(TokenAttribution[OptionsT]):
+class WeightedAttribution(CausalAttribution[OptionsT]):
     """A method that explains sum_t weights_t log P(output_t) as it explains the log-probability of one token."""
 
     def attribute_together(
@@ -114,8 +115,13 @@ class WeightedAttribution(TokenAttribution[OptionsT]):
             raise ValueError("contrast compares outputs one by one, and these are explained together: leave it out.")
         chosen = self._options(options)
         check_count("times", times)
+        among = torch.as_tensor(among, device="cpu")
+        if among.shape != outputs.shape or among.dtype != torch.bool or not among.any():
+            raise ValueError(f"among must be {len(outputs)} booleans, one of them true, got {among!r:.200}.")
         if refine is not None:
             check_part("refine", refine, "the score", one=True)
+            if parts is None:
+                raise ValueError("refine looks into parts, and there are none: pass parts too.")
         if parts is not None:
             parts = checked_parts(parts, features)
         check_ids(self._lm, input_ids[None])

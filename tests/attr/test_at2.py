@@ -12,6 +12,7 @@ from captum_heta.attr.context_cite import log_probs_without
 from captum_heta.attr.task import Task
 from captum_heta.demo import examples
 from captum_heta.features import Features
+from captum_heta.inputs import LocatedInput
 from captum_heta.models import CausalLM, LanguageModel
 from captum_heta.testing.architectures import tiny_model
 
@@ -114,6 +115,12 @@ def test_a_layer_without_attention():
 def test_what_fit_refuses(demo, options, message):
     with pytest.raises(ValueError, match=message):
         AT2.fit(*demo, [], **options)
+
+
+def test_fit_reads_text_alone(demo, monkeypatch):
+    monkeypatch.setattr(LocatedInput, "media", {"pixel_values": torch.zeros(1)})
+    with pytest.raises(ValueError, match="An example has pictures or sound, and AT2 reads text alone"):
+        AT2.fit(*demo, [(TextInput("Anna lives in", demo[1]), "Rome")])
 
 
 def test_draws_are_of_the_seed_alone(demo):

@@ -109,6 +109,19 @@ class TestTogether:
             passes = [explained(weights).about["passes"] for weights in (WEIGHTS, torch.tensor([1.0, 0, 0, 0]))]
         assert passes == [8, 8]
 
+    @pytest.mark.parametrize("among", [[False] * 4, [True] * 3, [1, 0, 1, 0]])
+    def test_other_choices_of_outputs(self, model, among):
+        features = Features.of_tokens(range(8))
+        with (
+            pytest.raises(ValueError, match="among must be 4 booleans, one of them true"),
+            GradientNorm(model).explaining_together(PROMPT, OUTPUTS, torch.tensor(among), features),
+        ):
+            pass
+
+    def test_refine_without_parts(self, model):
+        with pytest.raises(ValueError, match="refine looks into parts, and there are none"):
+            GradientNorm(model).attribute_together(PROMPT, OUTPUTS, WEIGHTS, Features.of_tokens(range(8)), refine=0.9)
+
     def test_weights_of_other_outputs(self, model):
         features = Features.of_tokens(range(8))
         with (
