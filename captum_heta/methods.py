@@ -3,7 +3,8 @@
 Importing this module imports none of them: the command line names them in its help.
 """
 
-from collections.abc import Sequence
+from collections import ChainMap
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from typing import Any, NamedTuple
 
@@ -76,10 +77,13 @@ PEERS = {
     "shap_text": Method("SHAP, text", "captum_heta.peers.shap", "ShapText", of_tokenizer=True),
 }
 
+# All of both, in that order, and what is added to them later.
+NAMED: Mapping[str, Method] = ChainMap(PEERS, METHODS)
+
 
 def check_names(names: Sequence[str]) -> None:
     """Raise ValueError if a name is neither among `METHODS` nor among `PEERS`."""
-    unknown = [name for name in names if name not in METHODS and name not in PEERS]
+    unknown = [name for name in names if name not in NAMED]
     if unknown:
         raise ValueError(
             f"There is no method {unknown[0]!r}; there are {', '.join(METHODS)}; and of other packages "
@@ -100,5 +104,5 @@ def named_methods(names: Sequence[str], model: Any, tokenizer: Any = None) -> di
         TypeError: if a method needs the tokenizer, and there is none.
     """
     check_names(names)
-    methods = {name: METHODS[name] if name in METHODS else PEERS[name] for name in names}
-    return {method.title: method.make(model, tokenizer) for method in methods.values()}
+    methods = [NAMED[name] for name in dict.fromkeys(names)]
+    return {method.title: method.make(model, tokenizer) for method in methods}

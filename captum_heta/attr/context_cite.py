@@ -88,15 +88,14 @@ def log_probs_without(lm: LanguageModel, kept: Tensor, task: Task) -> Tensor:
     Returns:
         (B, K).
     """
-    texts = []
+    prompts = []
     for row in kept.tolist():
         left_out = [i for group, keep in zip(task.features.groups, row, strict=True) if not keep for i in group]
         stays = torch.ones_like(task.input_ids, dtype=torch.bool)
         stays[torch.tensor(left_out, dtype=torch.long, device=stays.device)] = False
         stays[-1] |= not stays.any()  # a model predicts after something
-        texts.append(torch.cat([task.input_ids[stays], task.outputs[:-1]]))
-    log_probs = lm.log_probs_after(texts, len(task.outputs))
-    return log_probs.gather(-1, task.outputs.expand(len(kept), -1)[..., None])[..., 0]
+        prompts.append(task.input_ids[stays])
+    return lm.log_probs_of(task.outputs, prompts)
 
 
 def _lasso(samples: Tensor, log_odds: Tensor, alpha: float, length: int) -> Tensor:

@@ -40,7 +40,7 @@ class Peering(TokenAttribution[PeeringOptions]):
         depth = lm.n_layers // 2 if options.layer is None else options.layer
         lm.check_depth(depth)
         ids = torch.cat([task.input_ids, task.outputs])
-        log_probs = lm.log_probs_after([ids[:-1]], count)[0].gather(1, task.outputs[:, None])[:, 0]
+        log_probs = lm.log_probs_of(task.outputs, [task.input_ids])[0]
         cosines = []
         for some in lm.alike(n + 1, count):
             states = torch.nn.functional.normalize(lm.states(ids[: n + some.stop], depth).float(), dim=-1)

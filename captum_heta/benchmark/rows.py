@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from captum_heta.checks import check_part
-from captum_heta.methods import METHODS, PEERS, named_methods
+from captum_heta.methods import METHODS, NAMED, PEERS, named_methods
 from captum_heta.options import CURVATURE_MODES, HETAOptions
 
 if TYPE_CHECKING:  # the help of the command line needs the names alone, and neither torch nor Captum
@@ -99,10 +99,9 @@ def row_groups(
             raise ValueError(f"{name!r} is there twice.")
         labels.add(label)
         found[base].rows[label] = scores
-    known = METHODS | PEERS
-    unknown = [name for name in options if name not in known]  # some may be of rows that join later
+    unknown = [name for name in options if name not in NAMED]  # some may be of rows that join later
     if unknown:
-        raise ValueError(f"options are for {unknown[0]!r}, which is not among the methods {', '.join(known)}.")
+        raise ValueError(f"options are for {unknown[0]!r}, which is not among the methods {', '.join(NAMED)}.")
     return list(found.values())
 
 
@@ -115,7 +114,7 @@ def is_label(text: str) -> bool:
         title, _, inner = base.partition(" (")
         if title == METHODS[short].title:
             return not inner or (inner.endswith(")") and _is_mode(inner[:-1].replace(", ", "+")))
-    return not part and (base == RANDOM or base in [method.title for method in (METHODS | PEERS).values()])
+    return not part and (base == RANDOM or base in [method.title for method in NAMED.values()])
 
 
 def _is_mode(mode: str) -> bool:
@@ -179,7 +178,7 @@ def _read(value: str) -> Any:
 
 
 def _label(short: str, mode: str) -> str:
-    title = (METHODS | PEERS)[short].title
+    title = NAMED[short].title
     return f"{title} ({mode.replace('+', ', ')})" if mode else title
 
 

@@ -27,7 +27,7 @@ from captum_heta.comparison.refinement import check_refine, takes_refine
 from captum_heta.comparison.result import Comparison, Failure
 from captum_heta.inputs import LocatedInput, TextInput
 from captum_heta.inputs.target import chosen_outputs
-from captum_heta.methods import METHODS, PEERS, named_methods
+from captum_heta.methods import NAMED, named_methods
 from captum_heta.models import LanguageModel
 from captum_heta.prompts import check_length
 from captum_heta.provenance import now, of_model, versions
@@ -96,7 +96,7 @@ def compare(
         >>> figure, axes = found.plot()
     """
     if not isinstance(methods, Mapping):
-        titles = {short: method.title for short, method in (METHODS | PEERS).items()}
+        titles = {short: method.title for short, method in NAMED.items()}
         options = {titles.get(name, name): some for name, some in (options or {}).items()}
     methods, options = _methods(methods, model, tokenizer), options or {}
     unknown = [name for name in options if name not in methods]

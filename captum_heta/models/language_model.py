@@ -141,6 +141,11 @@ class LanguageModel(HuggingFaceModel):
                 found[i] = row
         return torch.stack([row for row in found if row is not None])
 
+    def log_probs_of(self, outputs: Tensor, prompts: Sequence[Tensor]) -> Tensor:
+        """The log-probabilities (B, K) of token ids (K,), each given the ones before it and one of B prompts."""
+        found = self.log_probs_after([torch.cat([prompt, outputs[:-1]]) for prompt in prompts], len(outputs))
+        return found.gather(-1, outputs.expand(len(prompts), -1)[..., None])[..., 0]
+
     def _log_probs_after(self, sequences: Sequence[Tensor], count: int) -> Tensor:
         device = sequences[0].device
         lengths = torch.tensor([len(ids) for ids in sequences], device=device)

@@ -1,15 +1,15 @@
 """What the methods of other packages have in common."""
 
 from abc import abstractmethod
-from typing import ClassVar
+from typing import Any, ClassVar
 
-import torch
 from torch import Tensor
 
 from captum_heta.attr.base import OptionsT, OutputAttributions, Task, TokenAttribution
 from captum_heta.attr.task import Scorer
 from captum_heta.features import Features
 from captum_heta.peers.package import Package
+from captum_heta.tokenizers import Tokenizer
 
 
 class PeerAttribution(TokenAttribution[OptionsT]):
@@ -26,9 +26,7 @@ class PeerAttribution(TokenAttribution[OptionsT]):
 
     def _log_probs(self, task: Task) -> Tensor:
         """Those of the outputs, (K,)."""
-        text = torch.cat([task.input_ids, task.outputs[:-1]])
-        found = self._lm.log_probs_after([text], len(task.outputs))[0]
-        return found.gather(1, task.outputs[:, None])[:, 0]
+        return self._lm.log_probs_of(task.outputs, [task.input_ids])[0]
 
 
 class TokenPeer(PeerAttribution[OptionsT]):
@@ -48,3 +46,17 @@ class TokenPeer(PeerAttribution[OptionsT]):
             return OutputAttributions(features.sum(scores), log_probs)
 
         return Scorer(of, lambda found, features, owners: of(features))  # each token is scored anyway
+
+
+class TextPeer(TokenPeer[OptionsT]):
+    """One that looks at the text of tokens too, and is made with the model's tokenizer.
+
+    Raises:
+        TypeError: without a tokenizer.
+    """
+
+    def __init__(self, forward_func: Any, tokenizer: Tokenizer | None) -> None:
+        super().__init__(forward_func)
+        if tokenizer is None:
+            raise TypeError(f"{self.package.title} looks at the text of tokens: pass the model's tokenizer.")
+        self.tokenizer = tokenizer

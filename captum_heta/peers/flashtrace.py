@@ -8,7 +8,7 @@ from torch import Tensor
 from captum_heta.attr.task import Task
 from captum_heta.models.twin import twin
 from captum_heta.options import Options
-from captum_heta.peers.base import TokenPeer
+from captum_heta.peers.base import TextPeer
 from captum_heta.peers.package import Package
 from captum_heta.peers.texts import KnownTexts
 from captum_heta.tokenizers import Tokenizer
@@ -44,8 +44,8 @@ def traced(model: Any, tokenizer: Tokenizer, ids: list[int], outputs: list[int],
         RuntimeError: for what fails in it.
     """
     flashtrace = PACKAGE.imported()
-    if unreadable(model):
-        raise TypeError(unreadable(model))
+    if reason := unreadable(model):
+        raise TypeError(reason)
     texts = KnownTexts(tokenizer, ids)
     target = texts.add(outputs)
     given = twin(model)
@@ -61,7 +61,7 @@ def traced(model: Any, tokenizer: Tokenizer, ids: list[int], outputs: list[int],
     return found
 
 
-class FlashTrace(TokenPeer[Options]):
+class FlashTrace(TextPeer[Options]):
     """What reaches an output token along attention and the residual stream, by FlashTrace.
 
     As ``flashtrace.FlashTrace(model, tokenizer).trace(...)`` gives it with its defaults, one hop. It reads the stream
@@ -81,12 +81,6 @@ class FlashTrace(TokenPeer[Options]):
 
     package: ClassVar[Package] = PACKAGE
     reads_last_output: ClassVar[bool] = True
-
-    def __init__(self, forward_func: Any, tokenizer: Tokenizer | None) -> None:
-        super().__init__(forward_func)
-        if tokenizer is None:
-            raise TypeError("FlashTrace looks at the text of tokens: pass the model's tokenizer.")
-        self.tokenizer = tokenizer
 
     def _token_scores(self, task: Task, options: Options) -> Tensor:
         ids, outputs = task.input_ids.tolist(), task.outputs.tolist()

@@ -10,10 +10,9 @@ from captum_heta.attr.context_cite import logit
 from captum_heta.attr.task import Task
 from captum_heta.checks import check_count
 from captum_heta.options import BatchOptions
-from captum_heta.peers.base import TokenPeer
+from captum_heta.peers.base import TextPeer
 from captum_heta.peers.package import Package
 from captum_heta.peers.texts import KnownTexts
-from captum_heta.tokenizers import Tokenizer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +30,7 @@ class ShapTextOptions(BatchOptions):
         check_count("max_evals", self.max_evals, least=2)
 
 
-class ShapText(TokenPeer[ShapTextOptions]):
+class ShapText(TextPeer[ShapTextOptions]):
     """Owen values of the tokens in an output's log-odds, by SHAP's partition explainer and its masker of text.
 
     As ``shap.Explainer(function, shap.maskers.Text(tokenizer, mask_token="...", output_type="token_ids"))`` gives them:
@@ -51,12 +50,6 @@ class ShapText(TokenPeer[ShapTextOptions]):
 
     package: ClassVar[Package] = Package("SHAP", "shap", "shap")
 
-    def __init__(self, forward_func: Any, tokenizer: Tokenizer | None) -> None:
-        super().__init__(forward_func)
-        if tokenizer is None:
-            raise TypeError("SHAP looks at the text of tokens: pass the model's tokenizer.")
-        self.tokenizer = tokenizer
-
     def _token_scores(self, task: Task, options: ShapTextOptions) -> Tensor:
         shap = self.package.imported()
         ids, count = task.input_ids.tolist(), len(task.outputs)
@@ -65,16 +58,18 @@ class ShapText(TokenPeer[ShapTextOptions]):
         texts = _ShapTexts(self.tokenizer, ids)
         batch = self._batch(options, len(ids) + count, count)
 
-        def log_probs(rows: Tensor) -> Tensor:
-            found = self._lm.log_probs_after([torch.cat([row, task.outputs[:-1]]) for row in rows], count)
-            return found.gather(-1, task.outputs.expand(len(rows), -1)[..., None])[..., 0]
-
         def value(rows: Any) -> Any:
             """Log-odds (B, K) of the outputs for prompts (B, n)."""
             given = torch.as_tensor(rows, dtype=torch.long, device=task.input_ids.device)
             kept = given == task.input_ids
             self.package.check_read(given[~kept].unique().tolist(), [masker.mask_token_id] if not kept.all() else [])
-            return logit(torch.cat(batch.run(given, log_probs)).double()).cpu().numpy()
+            return (
+                logit(
+                    torch.cat(batch.run(given, lambda some: self._lm.log_probs_of(task.outputs, list(some)))).double()
+                )
+                .cpu()
+                .numpy()
+            )
 
         with self.package.at_work(self.model):
             masker = shap.maskers.Text(texts, mask_token="...", output_type="token_ids")
