@@ -15,9 +15,9 @@ from captum_heta.comparison import Comparison, compare
 from captum_heta.comparison.refinement import explains_tokens
 from captum_heta.inputs import LocatedInput
 from captum_heta.inputs.answered import AnsweredInput
-from captum_heta.inputs.target import next_token, target_ids
+from captum_heta.inputs.target import next_token, target_ids, turn_ends
 from captum_heta.methods import METHODS, named_methods
-from captum_heta.models import GREEDY, LanguageModel, end_tokens, generated
+from captum_heta.models import GREEDY, LanguageModel, generated
 from captum_heta.options import CURVATURE_MODES
 from captum_heta.tokenizers import Tokenizer
 from captum_heta.visualization.signs import label
@@ -113,11 +113,7 @@ class Explainer:
         probabilities = self._lm.logits(inputs, 1)[0, -1].float().softmax(-1)
         top = probabilities.topk(min(likeliest, len(probabilities)))
         room = longest if self._positions is None else min(longest, self._positions - len(ids))
-        given = GREEDY | {"max_new_tokens": room}
-        ends = getattr(located.inp, "end_of_turn", [])
-        if ends:
-            given["eos_token_id"] = sorted({*ends, *end_tokens(self.model)})
-        answer = generated(self.model, inputs, **given)
+        answer = generated(self.model, inputs, **(GREEDY | {"max_new_tokens": room} | turn_ends(located, self.model)))
         found = tuple(zip(top.indices.tolist(), top.values.tolist(), strict=True))
         return Choices(prompt, ids, found, tuple(answer.tolist()))
 

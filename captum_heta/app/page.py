@@ -14,8 +14,8 @@ from captum_heta.app.filling import Filling, kind_of_tab, one_more
 from captum_heta.app.gate import MOST, Gate
 from captum_heta.app.handlers import Handlers, forget
 from captum_heta.app.layout import PAGE_STYLE, Parts, layout
-from captum_heta.app.prompts import has_template
 from captum_heta.app.runs import Runs
+from captum_heta.inputs.rendering import has_template
 
 _HOUR = 3600  # seconds
 

@@ -6,6 +6,8 @@ from typing import ClassVar
 
 from captum_heta.inputs import ChatInput, DocumentsInput, LocatedInput, TextInput
 from captum_heta.inputs.answered import AnsweredInput
+from captum_heta.inputs.documents import ASKING
+from captum_heta.inputs.rendering import has_template
 from captum_heta.tokenizers import Tokenizer
 
 ROLES = ("system", "user", "assistant")
@@ -15,9 +17,6 @@ PLAIN_TEMPLATE = (
     "{{ bos_token }}{% for message in messages %}{{ message['content'] }}\n{% endfor %}"
     "{% if add_generation_prompt %}Answer:{% endif %}"
 )
-
-# What the user of a chat model says.
-_ASKING = ({"role": "user", "content": "{documents}\n\nQuestion: {question}"},)
 
 
 @dataclass(frozen=True)
@@ -99,17 +98,9 @@ class DocumentsPrompt:
         if not self.question.strip():
             raise ValueError("The question is empty: write what the model shall answer from the documents.")
         documents, question = {name: text.strip() for name, text in self.documents}, self.question.strip()
-        as_chat = has_template(tokenizer)
-        whole = DocumentsInput(documents, question, tokenizer, messages=_ASKING if as_chat else None)
-        inp = AnsweredInput(LocatedInput(whole, tokenizer))
-        if as_chat:
-            inp.end_of_turn = ChatInput([{"role": "user", "content": question}], tokenizer).end_of_turn
-        return LocatedInput(inp, tokenizer)
+        messages = [{"role": "user", "content": ASKING}] if has_template(tokenizer) else None
+        whole = DocumentsInput(documents, question, tokenizer, messages=messages)
+        return LocatedInput(AnsweredInput(LocatedInput(whole, tokenizer)), tokenizer)
 
 
 Prompt = TextPrompt | ChatPrompt | DocumentsPrompt
-
-
-def has_template(tokenizer: Tokenizer) -> bool:
-    """Whether a tokenizer has a chat template of its own."""
-    return bool(getattr(tokenizer, "chat_template", None))

@@ -285,8 +285,8 @@ class LLMTokenAttributionResult(LLMAttributionResult):
             shares: as in `to_html`.
             **kwargs: those of `captum_heta.visualization.plot_text`.
         """
-        from captum_heta.attr.result_view import why
         from captum_heta.visualization import plot_text
+        from captum_heta.visualization.view import why
 
         rows = {name: self.spread(scores) for name, scores in self.titled_rows(shares)}
         kwargs.setdefault("title", why(self.target, None, self.contrast))

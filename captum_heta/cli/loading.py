@@ -11,6 +11,8 @@ from captum_heta.cli.documents import read_documents
 from captum_heta.cli.question import Question
 from captum_heta.demo import MODELS, chains, examples, load_model
 from captum_heta.inputs import ChatInput, DocumentsInput, LocatedInput, TextInput
+from captum_heta.inputs.documents import ASKING
+from captum_heta.inputs.rendering import has_template
 from captum_heta.inputs.target import contrasted, generated_answer, next_token, target_ids
 from captum_heta.models import LanguageModel, greedy
 from captum_heta.prompts import check_length
@@ -50,9 +52,9 @@ def documents_input(asked: Question, tokenizer: Tokenizer) -> DocumentsInput:
     before = "" if asked.instructions is None else f"{asked.instructions.strip()}\n\n"
     if "{documents}" in before or "{question}" in before:  # which would be filled
         raise ValueError(f"--instructions are written as they are, got {asked.instructions!r}: leave out the braces.")
-    content = before + "{documents}\n\nQuestion: {question}"
+    content = before + ASKING
     given: dict[str, Any]
-    if not getattr(tokenizer, "chat_template", None):
+    if not has_template(tokenizer):
         given = {"template": f"{beginning(tokenizer, asked.bos)}{content}\nAnswer:"}
     elif asked.bos:
         raise ValueError("--bos: the template of a chat writes its own beginning; leave it out.")

@@ -15,7 +15,9 @@ from captum_heta.inputs.rendering import ChatRenderer, Message, checked_messages
 from captum_heta.spans import Span, sentence_spans
 from captum_heta.tokenizers import Tokenizer
 
-_TEMPLATE = "{documents}\n\nQuestion: {question}\nAnswer:"
+# What asks about documents, and for a model without a chat template what lets it answer.
+ASKING = "{documents}\n\nQuestion: {question}"
+_TEMPLATE = f"{ASKING}\nAnswer:"
 _FEATURES = ("document", "sentence", "token")
 
 # The group of the features that are in no document.

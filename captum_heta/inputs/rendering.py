@@ -62,6 +62,11 @@ def checked_messages(messages: Sequence[Message]) -> list[dict[str, Any]]:
     return [dict(message) for message in messages]
 
 
+def has_template(tokenizer: Tokenizer) -> bool:
+    """Whether a tokenizer has a chat template of its own."""
+    return bool(getattr(tokenizer, "chat_template", None))
+
+
 class ChatRenderer:
     """The tokenizer's chat template as a function of messages, to text with all special tokens.
 
@@ -80,7 +85,7 @@ class ChatRenderer:
                 f"template_args are what the chat template itself reads, such as tools or enable_thinking; "
                 f"{taken[0]!r} is set by the input. Leave it out."
             )
-        if not getattr(tokenizer, "chat_template", None) and "chat_template" not in args:
+        if not has_template(tokenizer) and "chat_template" not in args:
             raise ValueError(
                 f"{type(tokenizer).__name__} has no chat template. Load the tokenizer of a model that was trained on "
                 "chats, set tokenizer.chat_template, or pass the whole prompt as a TextTokenInput."

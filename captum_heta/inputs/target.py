@@ -117,9 +117,7 @@ def generated_answer(prompt: LocatedInput, lm: LanguageModel, gen_args: Mapping[
         ValueError: if it ends at once.
     """
     given = greedy(lm.room(len(prompt.ids))) if gen_args is None else gen_args
-    ends = getattr(prompt.inp, "end_of_turn", [])  # of a chat; some models know the end of a text alone
-    if ends and "eos_token_id" not in given:
-        given = {**given, "eos_token_id": sorted({*ends, *end_tokens(lm.model)})}
+    given = {**turn_ends(prompt, lm.model), **given}
     beside = {} if prompt.media is None else _media(lm, prompt).tensors
     outputs = generated(lm.model, torch.tensor([prompt.ids], device="cpu"), **given, **beside)
     answer = without_end(lm.model, outputs, given)
@@ -130,6 +128,12 @@ def generated_answer(prompt: LocatedInput, lm: LanguageModel, gen_args: Mapping[
             "end token explain that it ends."
         )
     return answer
+
+
+def turn_ends(prompt: LocatedInput, model: Any) -> dict[str, list[int]]:
+    """What ``model.generate`` is told of where the answer to a chat ends; some models know the end of a text alone."""
+    ends = getattr(prompt.inp, "end_of_turn", [])
+    return {"eos_token_id": sorted({*ends, *end_tokens(model)})} if ends else {}
 
 
 def _media(lm: LanguageModel, prompt: LocatedInput) -> Media:

@@ -295,7 +295,7 @@ class TestContrast:
         assert type(kept.terms) is TargetedTerms
 
     def test_the_question_says_both(self, demo):
-        from captum_heta.attr.result_view import why
+        from captum_heta.visualization.view import why
 
         assert why("Paris", 0.5, "Rome") == "Why 'Paris' (probability 0.5) and not 'Rome'?"
         assert why("Paris", None) == "Why 'Paris'?"
