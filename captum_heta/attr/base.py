@@ -115,6 +115,7 @@ class TokenAttribution(Attribution, ABC, Generic[OptionsT]):
         *,
         num_trials: int = 1,
         per_token: bool = True,
+        together: Features | None = None,
         parts: Tensor | None = None,
         refine: float | None = None,
         media: Mapping[str, Any] | None = None,
@@ -130,6 +131,8 @@ class TokenAttribution(Attribution, ABC, Generic[OptionsT]):
             features: groups of prompt tokens.
             num_trials: over how many fresh draws a method that draws is averaged; others give the same in each.
             per_token: whether to attribute each output by itself or all of them at once.
+            together: groups of the K outputs, such as sentences, each explained as one, as without ``per_token`` all
+                of them are; then scores are (groups, F). None for each output by itself.
             parts: (F,) integers, features of one part have the same: parts are looked at first, each as one feature,
                 and then the features of those that hold ``refine`` of the score, and of the prompt's end; those of the
                 other parts have equal parts of their part's score, or of HETA's terms. None looks at each feature.
@@ -145,7 +148,8 @@ class TokenAttribution(Attribution, ABC, Generic[OptionsT]):
 
         Raises:
             TypeError: for an option that the method does not have.
-            ValueError: as ``attribute`` does, and for ``include_output`` where the outputs are explained as a whole.
+            ValueError: as ``attribute`` does, and for ``include_output`` and ``together`` where the outputs are
+                explained as a whole.
         """
         chosen = self._options(options)
         check_count("num_trials", num_trials)
@@ -163,18 +167,30 @@ class TokenAttribution(Attribution, ABC, Generic[OptionsT]):
             raise ValueError(
                 f"{self.get_name()} reads text alone, and the prompt has {next(iter(media))!r}. {MEDIA_READERS}"
             )
-        if include_output and not (per_token and self.explains_each_token):
-            whole = "per_token=False" if self.explains_each_token else f"{self.get_name()}, which explains them as one"
-            raise ValueError(
-                f"include_output is of outputs that are explained one by one, and with {whole} they are not: leave it "
-                "out."
-            )
+        for name, given in (("include_output", include_output), ("together", together is not None)):
+            if given and not (per_token and self.explains_each_token):
+                whole = (
+                    "per_token=False" if self.explains_each_token else f"{self.get_name()}, which explains them as one"
+                )
+                raise ValueError(
+                    f"{name} is of outputs that are explained one by one, and with {whole} they are not: leave it out."
+                )
         found = checked_media(self._lm, media or {}, len(input_ids), "media")
         task = Task(
             input_ids, outputs, features, None, found, per_token, num_trials, parts, refine or 1.0, include_output
         )
+        if together is not None:
+            if include_output:
+                raise ValueError("include_output is of single outputs, together of groups: leave out one of them.")
+            return self._of_groups(task, chosen, _checked_groups(together, len(outputs)), show_progress)
         with self._session([self.steps(task, chosen)], show_progress) as advance:
             return self._explained(task, chosen, advance)
+
+    def _of_groups(self, task: Task, options: OptionsT, groups: Features, show_progress: bool) -> OutputAttributions:
+        """Groups of outputs, each as one: of what explains the outputs one by one, their sum."""
+        with self._session([self.steps(task, options)], show_progress) as advance:
+            found = self._explained(task, options, advance)
+        return found._replace(scores=groups.sum(found.scores.T).T)
 
     def _attribute(
         self,
@@ -335,6 +351,15 @@ class TokenAttribution(Attribution, ABC, Generic[OptionsT]):
         bar = progress(desc=f"{self.get_name()} attribution", total=sum(steps)) if show_progress else NullProgress()
         with bar, self._lm.lock, self._lm.restored(), self._reading():
             yield bar.update
+
+
+def _checked_groups(groups: Features, count: int) -> Features:
+    tokens = [token for group in groups.groups for token in group]
+    if not len(groups) or not all(groups.groups) or not set(tokens) <= set(range(count)):
+        raise ValueError(
+            f"together must be groups of the outputs 0 to {count - 1}, none of them empty, got {groups.groups!r:.200}."
+        )
+    return groups
 
 
 def _spread(rows: Sequence[Prompt], scores: Sequence[Tensor], input_ids: Tensor) -> Tensor:

@@ -96,7 +96,11 @@ class HETA(WeightedAttribution[HETAOptions]):
 
     def _weighing(self, task: Task, options: HETAOptions) -> Callable[[Tensor], Scorer]:
         parts = self._parts(task, options)
-        return lambda weights: self._scoring(task, options, [part.weighing(weights) for part in parts])
+
+        def weighing(weights: Tensor) -> Scorer:
+            return self._scoring(replace(task, weights=weights), options, [part.weighing(weights) for part in parts])
+
+        return weighing
 
     def _parts(self, task: Task, options: HETAOptions) -> list[SequenceTerms]:
         self._tested.check(options.curvature)
@@ -152,6 +156,10 @@ class HETA(WeightedAttribution[HETAOptions]):
         numbers = [number for number, empty in enumerate(without) if empty]
         if numbers and len(task.features):
             which = "the output" if len(without) == 1 else f"output token(s) {numbers}"
+            if task.weights is not None:
+                first, last = (task.weights.nonzero()[[0, -1], 0] + len(task.input_ids)).tolist()
+                several = f"positions {first} to {last}, explained as one,"
+                which = f"the output at {several if first < last else f'position {first},'}"
             warnings.warn(
                 f"Nothing in the prompt supports {which} of {type(self.model).__name__}: no feature has flow, "
                 "curvature, and a log-probability that falls without it. The scores are 0; the terms say more.",

@@ -20,6 +20,7 @@ from captum_heta.features import Features
 from captum_heta.inputs import LocatedInput
 from captum_heta.inputs.offsets import NO_OFFSETS
 from captum_heta.inputs.reasoning import reasoned
+from captum_heta.inputs.said import sentences_said
 from captum_heta.inputs.target import chosen_outputs, contrasted
 from captum_heta.provenance import now, of_model, versions
 from captum_heta.spans import Piece
@@ -74,6 +75,7 @@ class LLMTokenAttribution(LLMAttribution):
         forward_in_tokens: bool = True,
         *,
         per_token: bool = True,
+        per_sentence: bool = False,
         refine: float | None = None,
         include_output: bool = False,
         **kwargs: Any,
@@ -97,6 +99,9 @@ class LLMTokenAttribution(LLMAttribution):
             forward_in_tokens: likewise.
             per_token: attribute each output token by itself. Otherwise the joint log-probability of the output, at the
                 cost of one token: ``seq_attr`` alone, which is then not a sum over tokens, and no ``token_attr``.
+            per_sentence: attribute each sentence of the output as one, for long answers: its log-probability, at the
+                cost of one token; masked passes of HETA serve all sentences. Where results have output tokens, this one
+                has sentences.
             refine: coarse to fine, for long prompts: the documents, messages, paragraphs or sentences of the prompt are
                 looked at first, and then the features of those that hold this share of the score, such as 0.9, and of
                 the prompt's end; features of the others have equal parts of their scores, or of HETA their own gate and
@@ -113,7 +118,9 @@ class LLMTokenAttribution(LLMAttribution):
             ``token_attr`` is None for methods that explain the output as a whole.
 
         Raises:
-            ValueError: for an empty prompt or target, no features, and as the method's ``attribute`` does.
+            ValueError: for an empty prompt or target, no features, ``per_sentence`` with ``include_output``, without
+                ``per_token`` or of an output whose tokens cannot be told in its text, and as the method's ``attribute``
+                does.
             TypeError: for another input or target, and options that the method does not have.
         """
         prompt = LocatedInput(inp, self.tokenizer)
@@ -135,6 +142,13 @@ class LLMTokenAttribution(LLMAttribution):
                 raise ValueError("refine finds its own features: leave out refine, or feature_mask.")
             parts = prompt.parts()
         coarse = {} if parts is None else {"parts": parts[1], "refine": refine}
+        if per_sentence and (include_output or not (per_token and self.attr_method.explains_each_token)):
+            raise ValueError(
+                "per_sentence is of outputs that are explained one by one, by what is in the prompt: leave it out, or "
+                "include_output, per_token=False and methods that explain the output as a whole."
+            )
+        text = self.tokenizer.decode(outputs)
+        said = sentences_said(text, outputs.tolist(), self.tokenizer) if per_sentence else None
         start = time.perf_counter()
         result = self.attr_method.attribute_outputs(
             ids,
@@ -142,6 +156,7 @@ class LLMTokenAttribution(LLMAttribution):
             features,
             num_trials=num_trials,
             per_token=per_token,
+            together=None if said is None else said.tokens,
             include_output=include_output,
             media=prompt.media,
             **coarse,
@@ -154,10 +169,11 @@ class LLMTokenAttribution(LLMAttribution):
         if refine is not None:
             given["refine"] = refine
             about["refined"] = None if parts is None else about["refined"].replace("parts", parts[0])
+        if per_sentence:
+            given["per_sentence"] = True
         probs = result.log_probs.exp()
         if _inspect_forward is not None:
-            texts = self.tokenizer.decode(ids), self.tokenizer.decode(outputs)
-            _inspect_forward(*texts, [probs.prod().item(), *probs.tolist()])
+            _inspect_forward(self.tokenizer.decode(ids), text, [probs.prod().item(), *probs.tolist()])
 
         def formatted(scores: Tensor) -> Tensor:
             return inp.format_attr(spread(scores))
@@ -166,18 +182,19 @@ class LLMTokenAttribution(LLMAttribution):
         return LLMTokenAttributionResult(
             seq_attr=token_attr.sum(0),
             token_attr=token_attr if per_token and self.attr_method.explains_each_token else None,
-            output_probs=probs,
+            output_probs=probs if said is None else said.tokens.sum(result.log_probs.double()).exp(),
             input_tokens=prompt.labels,
-            output_tokens=self._labels(outputs),
+            output_tokens=self._labels(outputs) if said is None else said.texts,
             inp=inp,
             terms=None if result.terms is None else type(result.terms)(*map(formatted, result.terms)),
             curvature_errors=None if result.errors is None else formatted(result.errors),
             method=self.attr_method.get_name(),
-            target=self.tokenizer.decode(outputs),
+            target=text,
             contrast=contrast,
             output_attr=result.output_scores,
             located=prompt,
-            output_ids=outputs.tolist(),
+            output_ids=outputs.tolist() if said is None else None,
+            output_spans=None if said is None else said.spans,
             provenance=self._provenance(
                 given | ({} if contrast is None else {"contrast": contrast}),
                 about,

@@ -11,6 +11,7 @@ from captum_heta.attr.recursion import parts_of
 from captum_heta.attr.result import LLMTokenAttributionResult
 from captum_heta.attr.sources import Sources
 from captum_heta.features import Features
+from captum_heta.inputs.said import sentences_of, visible_span
 from captum_heta.spans import Span, sentence_spans
 
 
@@ -41,10 +42,16 @@ def sources_of(result: LLMTokenAttributionResult, through: bool, weights: str) -
     else:
         shares = parts_of(rows, rows.new_zeros(len(rows), len(rows)))[0]
     probs = None if result.output_probs is None else result.output_probs.detach().cpu()
-    if len(rows) == len(result.output_tokens):
-        sentences, tokens = _sentences(result)
-    else:  # of a method that explains the output as a whole
+    if len(rows) < len(result.output_tokens):  # of a method that explains the output as a whole
         sentences, tokens, weights = [(0, len(result.target))], [[0]], "even"
+    elif result.output_spans is None:
+        raise ValueError(
+            "The result does not know where its output tokens are in the output: it was saved without their places, or "
+            "the tokenizer does not tell them. Attribute once more, with a fast tokenizer."
+        )
+    else:
+        said = sentences_of(result.target, result.output_spans)
+        sentences, tokens = said.spans, [list(group) for group in said.tokens.groups]
     each = [*tokens, list(range(len(rows)))]
     found = torch.stack([weighed(shares, some, probs, weights) for some in each])
     parts = parts_in(result.prompt, [spans[0] if spans else (0, 0) for spans in result.places], result.groups)
@@ -85,7 +92,9 @@ def parts_in(prompt: str, places: Sequence[Span], groups: Sequence[str]) -> list
         sentences = [(first + start, first + end) for start, end in sentence_spans(prompt[first:last])]
         owners = list(range(len(features)))
         if 0 < len(sentences) <= len(features):
-            inside = Features.of_spans([[one] for one in sentences], [_visible(prompt, span) for span in spans]).groups
+            inside = Features.of_spans(
+                [[one] for one in sentences], [visible_span(prompt, span) for span in spans]
+            ).groups
             known = {i: owner for owner, some in enumerate(inside) for i in some}
             owners = _filled([known.get(i) for i in range(len(features))])
         for _, some in groupby(range(len(features)), key=owners.__getitem__):
@@ -93,13 +102,6 @@ def parts_in(prompt: str, places: Sequence[Span], groups: Sequence[str]) -> list
             place = min(spans[i][0] for i in members), max(spans[i][1] for i in members)
             found.append(Part(place, group, [features[i] for i in members]))
     return found
-
-
-def _visible(text: str, span: Span) -> Span:
-    """A token's characters without the white space before them, half of " I", which ends the sentence before."""
-    start, end = span
-    word = text[start:end].lstrip()
-    return (end - len(word), end) if word else span
 
 
 def _filled(owners: Sequence[int | None]) -> list[int]:
@@ -110,21 +112,3 @@ def _filled(owners: Sequence[int | None]) -> list[int]:
         owner = owner if one is None else one
         found.append(owner)
     return found
-
-
-def _sentences(result: LLMTokenAttributionResult) -> tuple[list[Span], list[list[int]]]:
-    """The characters of each sentence of the output that has tokens, and the numbers of these."""
-    if result.output_spans is None:
-        raise ValueError(
-            "The result does not know where its output tokens are in the output: it was saved without their places, or "
-            "the tokenizer does not tell them. Attribute once more, with a fast tokenizer."
-        )
-    spans = sentence_spans(result.target)
-    tokens = [_visible(result.target, span) for span in result.output_spans]
-    groups = Features.of_spans([[span] for span in spans], tokens).groups
-    found = [(span, list(group)) for span, group in zip(spans, groups, strict=True) if group]
-    if not found:  # of white space alone
-        return [(0, len(result.target))], [list(range(len(result.output_tokens)))]
-    places = [span for span, _ in found]
-    ends = [start for start, _ in places[1:]] + [spans[-1][1]]  # with one that shares the token before it
-    return [(start, end) for (start, _), end in zip(places, ends, strict=True)], [tokens for _, tokens in found]

@@ -17,6 +17,7 @@ OF_REST = "The rest of the prompt is the question and what else is said around t
 NO_REST = "The shares are of what comes from documents: how much comes from the question was not looked at."
 SIGNED = "Scores below 0, of what speaks against the answer, count as 0."
 THROUGH = "The shares are of what comes from the prompt directly and through the outputs before it."
+PER_SENTENCE = "Each sentence of the answer was explained as one."
 AS_ONE = "The method explains the answer as a whole."
 
 _MOST = 5  # documents or sentences that are named for a sentence of the answer
@@ -38,6 +39,7 @@ def view_of(sources: Sources, threshold: float | None) -> SourcesView:
     notes += [SIGNED] if sources.signed else []
     notes += [THROUGH] if sources.through else []
     notes += [AS_ONE] if len(sources.sentences) == 1 < len(sentence_spans(sources.answer)) else []
+    notes += [PER_SENTENCE] if sources.provenance.get("options", {}).get("per_sentence") else []
     notes += [HOW_REFINED] if is_refined(sources) else []
     if threshold is not None:
         notes.append(f"A number such as [1] stands for a document with {in_percent(threshold)} of a sentence or more.")

@@ -2,7 +2,7 @@
 
 import math
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -130,7 +130,43 @@ class WeightedAttribution(CausalAttribution[OptionsT]):
         found = checked_media(self._lm, media or {}, len(input_ids), "media")
         first, last = (int(place) for place in among.nonzero()[[0, -1], 0])
         task = _of_outputs(input_ids, outputs, range(first, last + 1), features, found, parts, refine or 0.0)
-        steps = self.steps(task, chosen)
+        with self._explaining(task, chosen, times, show_progress) as of:
+
+            def explained(weights: Tensor) -> OutputAttributions:
+                weights = _checked_weights(weights, outputs)
+                if weights[~among.to(weights.device)].any():
+                    raise ValueError(f"weights are for the outputs {among.nonzero()[:, 0].tolist()}, got {weights!r}.")
+                return of(weights[first : last + 1])
+
+            yield explained
+
+    def _of_groups(self, task: Task, options: OptionsT, groups: Features, show_progress: bool) -> OutputAttributions:
+        """Groups of outputs, each as one, at the cost of one output; masked passes serve all of them."""
+        device = task.outputs.device
+        each = [groups.spread(row, len(task.outputs)) for row in torch.eye(len(groups), device=device)]
+        task = replace(task, per_token=False)
+        with self._explaining(task, options, len(groups), show_progress) as of:
+            found = [of(weights) for weights in each]
+        kind = type(found[0].terms)
+        terms = (
+            None
+            if found[0].terms is None
+            else [torch.cat(rows) for rows in zip(*(one.terms for one in found), strict=True)]
+        )
+        return OutputAttributions(
+            torch.cat([one.scores for one in found]),
+            found[0].log_probs,
+            None if terms is None else kind(*terms),
+            _about([one.about for one in found]),
+            None if found[0].errors is None else torch.cat([one.errors for one in found if one.errors is not None]),
+        )
+
+    @contextmanager
+    def _explaining(
+        self, task: Task, options: OptionsT, times: int, show_progress: bool
+    ) -> Iterator[Callable[[Tensor], OutputAttributions]]:
+        """What explains the outputs of a task together by weights (K,), ``times`` times; within `_session`."""
+        steps = self.steps(task, options)
         with self._session([steps * times], show_progress) as advance:
             done = asked = 0
 
@@ -140,14 +176,10 @@ class WeightedAttribution(CausalAttribution[OptionsT]):
                 advance(count)
 
             task = replace(task, advance=counted)
-            weighing = self._weighing(task, chosen)
+            weighing = self._weighing(task, options)
 
             def explained(weights: Tensor) -> OutputAttributions:
                 nonlocal asked
-                weights = _checked_weights(weights, outputs)
-                if weights[~among.to(weights.device)].any():
-                    raise ValueError(f"weights are for the outputs {among.nonzero()[:, 0].tolist()}, got {weights!r}.")
-                weights = weights[first : last + 1]
                 # what the last of them reads: none of its sources has tokens that it does not see
                 seen = task.features.until(len(task.input_ids) + int(weights.nonzero()[-1]))
                 scorer = weighing(weights)
@@ -161,6 +193,19 @@ class WeightedAttribution(CausalAttribution[OptionsT]):
     @abstractmethod
     def _weighing(self, task: Task, options: OptionsT) -> Callable[[Tensor], Scorer]:
         """From weights (K,) of a task's outputs to what scores its features; called as `_scores` is."""
+
+
+def _about(each: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Of explanations that share passes: what they took together, and the most of what each says of itself."""
+    about = dict(each[-1])  # whose passes are those of all
+    if "products" in about:
+        about["products"] = sum(one["products"] for one in each)
+    for name in {"omitted", "curvature_error", "skipped", "skipped_share"} & set(about):
+        values = [one[name] for one in each]
+        about[name] = None if None in values else max(values)
+    if "refined" in about:  # 2 of 9 parts
+        about["refined"] = max((str(one["refined"]) for one in each), key=lambda said: int(said.split()[0]))
+    return about
 
 
 def _checked_weights(weights: Tensor, outputs: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from captum_heta.app.long_prompts import automatic_refine
 from captum_heta.attr import LLMTokenAttribution
 from captum_heta.attr.saved import to_record
 from captum_heta.attr.sources import Sources
@@ -40,21 +41,33 @@ def explain_sources(asked: Question, name: str, curvature: str | None, through: 
     options |= {"include_output": True} if through else {}
     options["show_progress"] = asked.model is not None and not asked.quiet and sys.stderr.isatty()
     llm: LLMTokenAttribution = LLMTokenAttribution(METHODS[name].make(model), prompt.tokenizer)
+    # what each token of the answer takes from a long prompt would take as many curvatures
+    per_sentence = automatic_refine(len(prompt.ids)) is not None and not (through or asked.no_refine)
     said: list[str] = []
     with warnings_to(said.append):
-        result = llm.attribute(prompt.inp, outputs, refine=asked.share(len(prompt.labels)), **options)
+        result = llm.attribute(
+            prompt.inp, outputs, refine=asked.share(len(prompt.labels)), per_sentence=per_sentence, **options
+        )
     sources = result.sources(through=through)
     view = view_of(sources, threshold)
     files = {asked.html_file: lambda: page(view), asked.json_file: lambda: as_json(to_record(result))}
     with written(files, asked.debug, asked.quiet) as is_shown:
         if is_shown:
-            show(sources, view, METHODS[name].title, terminal(), said)
+            hints = ["--no-refine looks at each token of the answer, which takes longer."] if per_sentence else []
+            show(sources, view, METHODS[name].title, terminal(), said, hints)
         elif not asked.quiet:
             for warning in said:
                 print_note(warning)
 
 
-def show(sources: Sources, view: SourcesView, title: str, console: Console, warnings: Sequence[str] = ()) -> None:
+def show(
+    sources: Sources,
+    view: SourcesView,
+    title: str,
+    console: Console,
+    warnings: Sequence[str] = (),
+    hints: Sequence[str] = (),
+) -> None:
     """Each sentence of the answer with its documents and what it takes most from in them, and all documents.
 
     Args:
@@ -63,6 +76,7 @@ def show(sources: Sources, view: SourcesView, title: str, console: Console, warn
         title: of the method.
         console: where.
         warnings: what the method warned of.
+        hints: what else a person could do.
     """
     console.print(view.title, style="bold")
     for one in view.sentences:
@@ -82,7 +96,7 @@ def show(sources: Sources, view: SourcesView, title: str, console: Console, warn
         bar = Text("█" * round(_WIDTH * document.share), "green")
         table.add_row(in_percent(document.share), bar, _name(document.number, document.name))
     console.print(table)
-    for note in view.notes[1:]:  # the first is of the page
+    for note in [*view.notes[1:], *hints]:  # the first is of the page
         console.print(f"\n{note}", markup=False, style="dim")
     for warning in warnings:
         console.print(f"\n{visible(warning)}", markup=False, style="yellow")

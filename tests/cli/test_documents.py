@@ -124,6 +124,23 @@ def test_a_long_prompt(tmp_path):
     assert result.sources().document_shares[0, :5].argmax() == 4
 
 
+def test_of_a_long_prompt_sentences_of_the_answer_are_explained_as_one(tmp_path):
+    folder = tmp_path / "long"
+    folder.mkdir()
+    names = ["Anna", "Carla", "David", "Emma"]
+    for i in range(5):
+        (folder / f"{i}.txt").write_text(" ".join(f"{names[(i + j) % 4]} lives in Rome." for j in range(12)))
+    (folder / "5.txt").write_text("Ben lives in Oslo. Ben works as a pilot.")
+    given = ("--target", "Oslo. Ben works as a pilot.", "--json", tmp_path / "it.json")
+    shown = asked(folder, *given)
+    result = LLMTokenAttributionResult.load(tmp_path / "it.json")
+    assert result.output_tokens == ["Oslo.", "Ben works as a pilot."]
+    assert "Each sentence of the answer was explained as one. --no-refine looks at each token" in shown
+    asked(folder, *given, "--no-refine", "--quiet")
+    result = LLMTokenAttributionResult.load(tmp_path / "it.json")
+    assert len(result.output_tokens) > 2
+
+
 def test_with_a_chat_template(folder, tmp_path):
     model, tokenizer = load_model()
     tokenizer.chat_template = (
