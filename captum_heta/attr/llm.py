@@ -169,8 +169,9 @@ class LLMTokenAttribution(LLMAttribution):
         if refine is not None:
             given["refine"] = refine
             about["refined"] = None if parts is None else about["refined"].replace("parts", parts[0])
-        if per_sentence:
+        if said is not None:
             given["per_sentence"] = True
+            about["sentence_tokens"] = [len(group) for group in said.tokens.groups]
         probs = result.log_probs.exp()
         if _inspect_forward is not None:
             _inspect_forward(self.tokenizer.decode(ids), text, [probs.prod().item(), *probs.tolist()])

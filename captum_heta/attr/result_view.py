@@ -78,28 +78,43 @@ def view_of(
 
 def _in_short(result: LLMTokenAttributionResult, number: int, scores: Sequence[float], through: bool) -> str:
     """The features with the largest shares of an output token, and the outputs before it where they are known."""
-    names, values = [label(piece) for piece in result.pieces], list(scores)
+    names, values = list(result.pieces), list(scores)
     if result.output_attr is not None and not through:
-        names += [f"output {label(name)}" for name in result.output_tokens]
+        names += [f"output {name}" for name in result.output_tokens]
         values += result.output_attr[number].tolist()
+    return largest_shares(names, values)
+
+
+def largest_shares(names: Sequence[str], values: Sequence[float]) -> str:
+    """The three with the largest magnitudes and their parts of the sum, in words."""
     total = sum(abs(value) for value in values)
     if total == 0:
         return "nothing supports it"
     largest = sorted(range(len(values)), key=lambda i: -abs(values[i]))[:3]
-    return ", ".join(f"{names[i]} {values[i] / total:.0%}" for i in largest if values[i])
+    return ", ".join(f"{label(names[i])} {values[i] / total:.0%}" for i in largest if values[i])
 
 
 def unlikely_note(result: LLMAttributionResult) -> list[str]:
     """A sentence on output tokens that the model would not say, of which an explanation says little."""
     if result.output_probs is None:
         return []
-    pairs = zip(result.output_tokens, result.output_probs.tolist(), strict=True)
+    # of a sentence that of a token, as a mean
+    means = [likely ** (1 / count) for likely, count in zip(result.output_probs.tolist(), _sizes(result), strict=True)]
+    pairs = zip(result.output_tokens, means, strict=True)
     unlikely = [f"{label(token)} {likely:.1g}" for token, likely in pairs if likely < _UNLIKELY]
     if not unlikely:
         return []
     return [
         f"The model finds this output unlikely ({', '.join(unlikely[:5])}): the scores explain what it does not say."
     ]
+
+
+def _sizes(result: LLMAttributionResult) -> list[int]:
+    """How many tokens each of ``output_tokens`` has, which may be sentences."""
+    sizes: Any = getattr(result, "provenance", {}).get("sentence_tokens")
+    count = len(result.output_tokens)
+    known = isinstance(sizes, list) and len(sizes) == count and all(type(size) is int and size > 0 for size in sizes)
+    return sizes if known else [1] * count  # a file may say anything
 
 
 def is_refined(result: Any) -> bool:

@@ -1,13 +1,16 @@
 """What is shown of a comparison, on a page as in a terminal."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from torch import Tensor
 
+from captum_heta.attr.result import rows_of, shares_of
 from captum_heta.attr.result_view import (
     HOW_REFINED,
     HOW_TO_READ,
     is_refined,
+    largest_shares,
     probability,
     refined_note,
     tips_of,
@@ -18,9 +21,10 @@ from captum_heta.inputs.parts import summed
 from captum_heta.provenance import in_words
 from captum_heta.visualization.signs import label
 from captum_heta.visualization.text_pieces import pieces, scale_text
-from captum_heta.visualization.view import NumberTable, Section, View, text_row
+from captum_heta.visualization.view import NumberTable, Section, TextRow, View, text_row
 
 _HIGHEST = 5  # features whose overlap is told
+MOST_OUTPUTS = 8  # of which each method has a text; more make a page of many methods slow
 
 
 def view_of(comparison: Comparison, shares: bool = False) -> View:
@@ -37,15 +41,33 @@ def view_of(comparison: Comparison, shares: bool = False) -> View:
         tips = tips_of(comparison.results[name], row, shares)
         spread = [tip for tip, spans in zip(tips, comparison.places, strict=True) for _ in spans]
         text = text_row(comparison.prompt, comparison.spans, comparison.spread(row), spread)
-        sections.append(Section(name, method_note(comparison, name, row, shares), [text]))
+        note, outputs = method_note(comparison, name, row, shares), _outputs(comparison, name, shares)
+        sections.append(Section(name, note, [text], outputs=outputs))
     for name, failure in comparison.failures.items():
         sections.append(Section(name, f"{comparison.seconds[name]:.2f} s", failure=str(failure)))
     notes = [f"{len(comparison.input_tokens)} features. {HOW_TO_READ}", *outputs_note(comparison)]
+    notes += _first_outputs(comparison)
     notes += how_refined(comparison)
     pairs = _agreement(comparison) if len(names) == 2 else []
     summary = [f"{title}: {values[0, 1].item():{form}}" for title, values, form in pairs]
     tables = [*_shares(comparison), *(_tables(comparison) if len(names) > 2 else [])]
     return View(question(comparison), notes, sections, summary, tables, in_words(comparison.provenance))
+
+
+def _outputs(comparison: Comparison, name: str, shares: bool) -> list[TextRow]:
+    """A folded text for each of the first output tokens, where there are several and the method explains each."""
+    result = comparison.results[name]
+    rows = rows_of(result)[:MOST_OUTPUTS].float()
+    if result.token_attr is None or len(result.output_tokens) == 1:
+        return []
+    found = []
+    scored = (shares_of(rows) if shares else rows).tolist()
+    for output, scores in zip(result.output_tokens, scored, strict=False):
+        spread = comparison.spread(scores)
+        tips = [f"share {score:.1%}" if shares else f"score {score:.4g}" for score in spread]
+        row = text_row(comparison.prompt, comparison.spans, spread, tips)
+        found.append(replace(row, title=label(output), summary=largest_shares(comparison.tokens, scores), folded=True))
+    return found
 
 
 def question(comparison: Comparison) -> str:
@@ -62,6 +84,14 @@ def outputs_note(comparison: Comparison) -> list[str]:
             pairs = zip(result.output_tokens, result.output_probs.tolist(), strict=True)
             return ["Probability of each output token: " + ", ".join(f"{label(token)} {p:.2g}" for token, p in pairs)]
     return []
+
+
+def _first_outputs(comparison: Comparison) -> list[str]:
+    """That not all output tokens have a text of their own, where it is so."""
+    count = max((len(result.output_tokens) for result in comparison.results.values()), default=0)
+    return (
+        [f"The first {MOST_OUTPUTS} of {count} output tokens have a text of their own."] if count > MOST_OUTPUTS else []
+    )
 
 
 def alone_note(comparison: Comparison, name: str) -> list[str]:

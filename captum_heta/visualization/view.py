@@ -62,6 +62,7 @@ class Section:
         rows: its shaded texts.
         failure: what went wrong.
         bars: parts of the text with their shares.
+        outputs: the text shaded for each output token, in one fold.
     """
 
     title: str
@@ -69,6 +70,7 @@ class Section:
     rows: list[TextRow] = field(default_factory=list)
     failure: str = ""
     bars: list[Bar] = field(default_factory=list)
+    outputs: list[TextRow] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

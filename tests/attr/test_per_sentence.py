@@ -12,6 +12,7 @@ from captum_heta import (
     TextInput,
 )
 from captum_heta.attr import ContextCite, GradientNorm, NormXLogit
+from captum_heta.attr.result_view import unlikely_note
 from captum_heta.features import Features
 from captum_heta.testing.architectures import tiny_model
 
@@ -145,6 +146,13 @@ class TestText:
         torch.testing.assert_close(again.shares, sources.shares)
         torch.testing.assert_close(again.whole_shares, sources.whole_shares)
         assert "Each sentence of the answer was explained as one." in sources.to_html()
+
+    def test_a_likely_sentence_is_not_said_to_be_unlikely(self, result):
+        assert result.output_probs[1] < 1e-4  # of many tokens
+        assert unlikely_note(result) == []
+        result.provenance["sentence_tokens"], counts = [3], result.provenance["sentence_tokens"]  # damaged
+        assert len(unlikely_note(result)) == 1
+        result.provenance["sentence_tokens"] = counts
 
     def test_pages_and_tables_have_a_row_for_each(self, result):
         page = result.to_html()
