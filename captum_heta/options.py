@@ -24,6 +24,7 @@ FUSIONS = ("sum", "product")
 BALANCED = "balanced"
 # The share of a sentence of an answer from which on a document is cited.
 CITED = 0.2
+_OF_A_ROOT = 4  # gradients of "fisher" where the root of S counts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +93,8 @@ class CurvatureOptions(DrawOptions):
         n_samples: Rademacher probes that estimate S. The error falls with their square root. None: 10 in "exact" and
             "gauss_newton", where each costs a product a feature (400 at most with ``tolerance``); 100 in "low_rank",
             in "fisher" and in "gauss_newton" with ``contrast``, where they cost none.
-        rank: products of "low_rank" in a window at most, gradients of "fisher" at most. None for 64 and 8.
+        rank: products of "low_rank" in a window at most, gradients of "fisher" at most. None for 64 and 8; a product of
+            terms, in which the root of S counts, takes 4 gradients.
         tolerance: how exact S is to be. In "exact" and "gauss_newton": draw probes until the standard error of each
             feature's S is at most this part of it, or ``n_samples`` are drawn; None draws them all, as is done where
             they cost nothing. In "low_rank": stop before ``rank`` when S has settled, that is when the last block of
@@ -211,6 +213,12 @@ class HETAOptions(ContrastOptions, CurvatureOptions, BatchOptions):
             check_weight("beta", self.beta)
         if self.gamma is not None:
             check_weight("gamma", self.gamma)
+
+    def products(self, mode: str) -> int:
+        """As of `CurvatureOptions`; the root of S in a product halves what an eigenvector that is left out changes."""
+        if mode == "fisher" and self.rank is None and self.fusion == "product":
+            return _OF_A_ROOT
+        return super().products(mode)
 
 
 @dataclass(frozen=True, kw_only=True)

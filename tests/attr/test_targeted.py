@@ -17,6 +17,8 @@ from captum_heta import (
 )
 from captum_heta.attr import ContributionTerms, GradientNorm, HETATerms, TargetTerms
 from captum_heta.models import CausalLM, trace_of
+from captum_heta.options import HETAOptions, TargetedOptions
+from captum_heta.ranks import spearman
 from captum_heta.terms.contribution_flow import contribution_flow
 from captum_heta.terms.fusion import CORNER, balanced_sum, positive_part, product, shares
 from captum_heta.testing import reference
@@ -392,3 +394,16 @@ class TestInputs:
         whole = wrapper.attribute(inp, "Rome.", per_token=False, **options)
         assert whole.token_attr is None
         assert whole.seq_attr.sum().item() == pytest.approx(1, abs=1e-5)
+
+
+def test_the_root_of_the_curvature_takes_fewer_gradients():
+    assert TargetedOptions().products("fisher") == 4
+    assert TargetedOptions(rank=9).products("fisher") == 9
+    assert TargetedOptions().products("low_rank") == HETAOptions().products("low_rank") == 64
+    assert HETAOptions().products("fisher") == 8
+    model, ids = tiny_model("llama"), torch.arange(5, 30)[None]
+    (few, seldom), (many, often) = (
+        TargetedHETA(model).attribute(ids, return_terms=True, **o) for o in ({}, {"rank": 64})
+    )
+    assert spearman(few, many) > 0.97
+    assert not torch.equal(seldom.curvature, often.curvature)

@@ -63,10 +63,10 @@ def test_every_part_is_timed_and_compared(rows):
 
 def test_methods_say_what_they_took(rows):
     found = {row.part: (row.products, row.passes, row.skipped) for row in rows}
-    assert found["Targeted HETA, skip=0"] == (8, 16, 0)
+    assert found["Targeted HETA, skip=0"] == (4, 16, 0)
     assert found["HETA (fisher)"] == (8, 16, None)
     products, passes, skipped = found["Targeted HETA"]
-    assert products == 8
+    assert products == 4
     assert passes + skipped == 16
     assert found["curvature: exact"] == (160, None, None)  # 10 probes
     assert found["HETA (auto)"][0] <= 160
