@@ -107,6 +107,30 @@ def test_card_states_the_accuracy_that_is_measured(which):
     assert f"{model.num_parameters():,} parameters" in card
 
 
+def test_measures_are_those_of_one_pass_for_each_output(demo, chain_model):
+    def read(model, tokenizer, prompt, output):
+        """The logits of the output's tokens, and these."""
+        ids, more = (tokenizer.encode(text, add_special_tokens=text is prompt) for text in (prompt, output))
+        with torch.no_grad():
+            return model(torch.tensor([ids + more])).logits[0, len(ids) - 1 : -1], torch.tensor(more)
+
+    asked = [read(*demo, item.prompt, item.target) for item in examples(40)]
+    found = held_out(*demo, count=40, seed=0)
+    assert found.accuracy == sum(int(logits[0].argmax() == ids[0]) for logits, ids in asked) / 40
+    expected = sum(float(logits[0].softmax(-1)[ids[0]]) for logits, ids in asked) / 40
+    assert found.confidence == pytest.approx(expected, abs=1e-5)
+    confidence = followed = others = 0
+    for item in chains(20):
+        logits, ids = read(*chain_model, item.prompt, item.reasoning + item.answer)
+        confidence += float(logits.softmax(-1).gather(1, ids[:, None])[[0, -1]].prod())
+        for name, place in item.others:
+            logits, ids = read(*chain_model, item.prompt, f" {name}. {place}")
+            followed, others = followed + int(logits[-1].argmax() == ids[-1]), others + 1
+    found = held_out_chains(*chain_model, count=20, seed=0)
+    assert found.confidence == pytest.approx(confidence / 20, abs=1e-5)
+    assert found.followed == followed / others
+
+
 def test_stops_after_the_answer(name, embedded):
     model, tokenizer = embedded
     asked = [(item.prompt, item.target) for item in examples(5)]
