@@ -243,6 +243,7 @@ _SPECIAL: dict[str, dict[str, Any]] = {
         "rope_parameters": {**_ROPE, "mrope_section": [1, 1, 2]},
         "moe_intermediate_size": [48, 48],
     },
+    "qwen2_vl_vision": {"embed_dim": WIDTH},
     "glm5_next_text": {"qk_rope_head_dim": 0, "linear_head_dim": 8, "linear_num_heads": 4},
     "granite4_vision": {
         "vision_config": {"hidden_size": 64},
