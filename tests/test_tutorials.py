@@ -66,7 +66,7 @@ def _without_a_network(monkeypatch):
     monkeypatch.setenv("CAPTUM_HETA_OFFLINE", "1")
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def _sockets_collected():
     """nbclient leaves sockets to the garbage collector, whose warnings another test would get."""
     yield
@@ -85,6 +85,7 @@ def test_there_are_notebooks():
     } == {file.stem for file in NOTEBOOKS}
 
 
+@pytest.mark.usefixtures("_sockets_collected")
 @pytest.mark.parametrize("file", NOTEBOOKS, ids=lambda file: file.stem)
 def test_notebook_runs_from_a_clean_kernel(file, tmp_path):
     stored = nbformat.read(file, as_version=4)
@@ -108,6 +109,7 @@ def test_stored_notebook_is_small_and_says_nothing_of_the_machine(file):
     assert not found
 
 
+@pytest.mark.usefixtures("_sockets_collected")
 def test_kernel_is_the_running_interpreter(tmp_path):
     asks = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("import sys; print(sys.executable)")])
     (cell,) = executed(asks, tmp_path).cells

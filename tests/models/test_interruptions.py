@@ -24,6 +24,15 @@ IDS = torch.tensor([[2, 5, 9, 23, 7, 9]])
 FOLDER = str(Path(captum_heta.models.__file__).parent)
 
 
+@pytest.fixture
+def _young_garbage():
+    """Garbage is collected after each of many calls, and there are millions of older objects that are none."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
 def unusual():
     model = tiny_model("gpt2").train()
     model.transformer.h[1].eval()
@@ -78,6 +87,7 @@ def interrupted_at(call, line):
     return count
 
 
+@pytest.mark.usefixtures("_young_garbage")
 @pytest.mark.parametrize("name", CALLS)
 def test_at_random_lines(name):
     call, chance = CALLS[name], random.Random(name)
@@ -103,6 +113,7 @@ def test_the_model_works_afterwards_and_for_other_threads():
         torch.testing.assert_close(found, expected)
 
 
+@pytest.mark.usefixtures("_young_garbage")
 @pytest.mark.skipif(threading.current_thread() is not threading.main_thread(), reason="signals reach the main thread")
 def test_real_signals():
     def call(model):
