@@ -30,8 +30,8 @@ def lost(lazy, whole):
 @pytest.mark.parametrize("name", [None, "gpt_neox"])
 def test_the_bound_holds_on_prompts_of_the_embedded_models(name):
     model, tokenizer = load_model() if name is None else load_model(name)
-    targeted, held, skips = TargetedHETA(model), [], 0
-    for item in examples(25, seed=77):
+    targeted, skips = TargetedHETA(model), 0
+    for item in examples(10, seed=77):
         ids = torch.tensor(tokenizer.encode(item.prompt))
         lazy, whole = both(targeted, ids, tokenizer.encode(item.target, add_special_tokens=False)[0])
         share, bound, count = lost(lazy, whole)
@@ -39,12 +39,11 @@ def test_the_bound_holds_on_prompts_of_the_embedded_models(name):
         assert share < 0.03
         assert bound <= 0.02
         # those that hardly change the target have a soft corner's worth, which the bound leaves out
-        held.append(share <= bound + 0.002)
+        assert share <= bound + 0.002
         assert lazy.about["passes"] + count == len(ids) == whole.about["passes"]
         # what was looked at has the scores that it has without skipping, over another sum
         seen = ~lazy.terms.target_information[0].isnan()
         torch.testing.assert_close(lazy.scores[0, seen], whole.scores[0, seen], rtol=0.03, atol=2e-3)
-    assert sum(held) >= 0.95 * len(held)
     assert skips > 0
 
 

@@ -1,10 +1,21 @@
 import sys
+from dataclasses import replace
 
 from captum_heta.benchmark import agreement
+from captum_heta.demo import examples
 
 
-def test_modes_agree_on_the_embedded_model():
-    rows = agreement.run(count=1, seed=2, probes=40)
+def short(count, seed):
+    """Examples whose facts are those in question and one more: the cost grows with the square of the length."""
+    for item in examples(count, seed):
+        parts = sorted([*item.evidence, item.distractors[0]])
+        passage = " ".join(item.prompt[slice(*span)] for span in parts)
+        yield replace(item, prompt=passage + item.prompt[item.passage[0][1] :])
+
+
+def test_modes_agree_on_the_embedded_model(monkeypatch):
+    monkeypatch.setattr(agreement, "examples", short)
+    rows = agreement.run(count=1, seed=4, probes=40)
     assert list(rows) == ["exact", "low_rank", "gauss_newton", "fisher"]
     assert rows["exact"][0] > 0.95
     assert rows["low_rank"][0] > 0.9

@@ -140,9 +140,9 @@ def test_fisher_converges_to_the_gauss_newton_matrix(model, trace):
         found = estimate(trace, "fisher", rank=rank, remainder=rank, seed=seed)[0]  # random vectors alone
         return ((found - expected) / expected).square().mean()
 
-    few, many = (torch.stack([error(rank, seed) for seed in range(12)]).mean().sqrt() for rank in (256, 4096))
+    few, many = (torch.stack([error(rank, seed) for seed in range(12)]).mean().sqrt() for rank in (64, 1024))
     assert few / many == pytest.approx(4.0, rel=0.4)
-    assert many < 0.1
+    assert many < 0.06
 
 
 def test_fisher_of_a_sure_model_needs_no_lucky_draw(model, trace):
@@ -222,8 +222,8 @@ class TestTogether:
         torch.testing.assert_close(self.joint(trace, "gauss_newton", weights)[0], expected, rtol=1e-5, atol=1e-8)
         whole = self.joint(trace, "fisher", weights, rank=1000, coverage=1.0)[0]
         torch.testing.assert_close(whole, expected, rtol=1e-5, atol=1e-8)
-        sampled = self.joint(trace, "fisher", weights, rank=20_000, remainder=20_000)[0]
-        assert ((sampled - expected) / expected).abs().max() < 0.05
+        sampled = self.joint(trace, "fisher", weights, rank=5000, remainder=5000)[0]
+        assert ((sampled - expected) / expected).abs().max() < 0.1
 
 
 @pytest.mark.parametrize("mode", ["exact", "low_rank", "gauss_newton", "fisher"])
