@@ -58,7 +58,9 @@ def test_lines_are_what_the_method_gives(whole, demo):
 
 def test_ten_kills_lose_and_change_nothing(whole, tmp_path):
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["captum_heta.benchmark.runner", "captum_heta.demo"])
+    # what each process would import again, before its first line and at its first LIME
+    model_and_lasso = ["transformers.models.llama.modeling_llama", "sklearn.linear_model"]
+    context.set_forkserver_preload(["captum_heta.benchmark.runner", "captum_heta.demo", *model_and_lasso])
     rng, last, within = random.Random(0), 0, 0
     for _ in range(10):
         process = context.Process(target=killed.main, args=(str(tmp_path),))

@@ -103,8 +103,13 @@ def test_presets_with_data_of_their_own(tmp_path, preset, data):
         without = {name for name, value in line["metrics"].items() if value is None}
         # where the right answer is forced, the prompt need not make it likelier: no curve
         assert without - {"deletion"} == ({"ap_parts", "recall_parts"} if line["data"] == "single_needle" else set())
+
+
+def test_more_examples_of_a_preset_go_on_with_what_is_not_there(tmp_path):
+    arguments = ("--out", str(tmp_path), "--preset", "injection", "--forced", "--methods", "normxlogit,random")
+    assert run(*arguments, "--limit", "1").exit_code == 0
     before = (tmp_path / "lines-0.jsonl").read_bytes()
-    assert run(*arguments, "--limit", "2").exit_code == 0  # goes on with what is not there
+    assert run(*arguments, "--limit", "2").exit_code == 0
     after = (tmp_path / "lines-0.jsonl").read_bytes()
     assert after.startswith(before)
     assert after.count(b"\n") == 2 * before.count(b"\n")
@@ -139,7 +144,7 @@ def test_the_preset_of_several_hops_reads_files(tmp_path):
 
 def test_two_processes_share_the_work(tmp_path):
     one, two = tmp_path / "one", tmp_path / "two"
-    arguments = ("--methods", "normxlogit,lime,random", "--metrics", "soft_nc,dsa", "--limit", "3", "--draws", "2")
+    arguments = ("--methods", "normxlogit,gxa,random", "--metrics", "soft_nc,dsa", "--limit", "3", "--draws", "2")
     assert run("--out", str(one), *arguments).exit_code == 0
     subprocess.run(
         ["torchrun", "--nproc-per-node=2", "-m", "captum_heta.cli", "benchmark", "--out", str(two), *arguments],

@@ -3,7 +3,6 @@
 import io
 import json
 import os
-import subprocess
 import sys
 from types import SimpleNamespace
 
@@ -100,14 +99,10 @@ def test_scores_that_are_no_numbers_fail_alone(tmp_path):
 
 def test_a_terminal_without_the_characters(tmp_path):
     saved = tmp_path / "scores.json"
-    command = [sys.executable, "-m", "captum_heta.cli", "compare", "Bén lives in\x1b", "--methods", "normxlogit"]
-    done = subprocess.run(
-        [*command, "--json", str(saved)],
-        capture_output=True,
-        env=os.environ | {"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"},
-    )
-    assert done.returncode == 0, done.stderr
-    assert rb"B\xe9n lives in\u241b" in done.stdout
+    command = ["compare", "Bén lives in\x1b", "--methods", "normxlogit", "--json", str(saved)]
+    done = CliRunner(charset="ascii").invoke(app, command)
+    assert done.exit_code == 0, done.output
+    assert rb"B\xe9n lives in\u241b" in done.stdout_bytes
     assert saved.exists()
 
 
