@@ -1,6 +1,5 @@
 """Every model type: right numbers, an approximation that is told, or a TypeError or ValueError; nothing else."""
 
-import subprocess
 import sys
 
 import pytest
@@ -72,14 +71,10 @@ def test_a_model_that_is_left_changed_is_found(monkeypatch):
     assert sweep.swept("causal", "llama").note == "the model is left changed"
 
 
-def test_the_command_prints_a_table():
-    done = subprocess.run(
-        [sys.executable, "-m", "captum_heta.testing.sweep", "--kind", "causal", "gpt2", "xlnet"],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    lines = done.stdout.splitlines()
+def test_the_command_prints_a_table(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["sweep", "--kind", "causal", "gpt2", "xlnet"])
+    sweep.main()
+    lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "| kind | model type | HETA | why | other methods | seconds |"
     assert lines[2].startswith("| causal | gpt2 | right |  | right |")
     assert lines[3].startswith("| causal | xlnet | refused | UnfitModelError: XLNetLMHeadModel is not causal")
