@@ -40,16 +40,23 @@ def browser():
         found.close()
 
 
+@pytest.fixture(scope="module")
+def context(browser):
+    """One for all tabs, which so have the scripts of the page in their cache; a tab is a session of the page."""
+    found = browser.new_context()
+    found.set_default_timeout(20_000)
+    return found
+
+
 @pytest.fixture
-def opened(browser, address):
-    """Opens a tab of a session of its own; no tab may complain, or ask another host for anything."""
-    contexts, errors, asked = [], [], []
+def opened(context, address):
+    """Opens a tab; no tab may complain, or ask another host for anything."""
+    tabs, errors, asked = [], [], []
 
     def open_tab(width=1200, query="", waits="#token label"):
-        context = browser.new_context(viewport={"width": width, "height": 900})
-        context.set_default_timeout(20_000)
-        contexts.append(context)
         tab = context.new_page()
+        tab.set_viewport_size({"width": width, "height": 900})
+        tabs.append(tab)
         tab.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
         tab.on("pageerror", lambda error: errors.append(str(error)))
         tab.on("request", lambda request: asked.append(request.url))
@@ -58,8 +65,8 @@ def opened(browser, address):
         return tab
 
     yield open_tab
-    for context in contexts:
-        context.close()
+    for tab in tabs:
+        tab.close()
     assert errors == []
     local = [url for url in asked if url.startswith(address)]
     assert len(local) > 5
