@@ -71,7 +71,8 @@ def test_evidence(page):
     assert len(rows) >= 8
     for name, *cells in rows:
         for column, cell in zip(SETS.values(), cells, strict=True):
-            assert cell == " / ".join(figure(EVIDENCE, column, name, metric) for metric in ("AP", "top-1"))
+            known = [figure(EVIDENCE, column, name, metric) for metric in ("AP", "top-1")]
+            assert cell == (" / ".join(known) if any(known) else "")
 
 
 def test_passage():
