@@ -75,6 +75,7 @@ class SequenceTerms:
         self.trace = sequence.traced(options.flow == "contribution", options.flow == "published")
         measure = fall(sequence.outputs, sequence.others) if options.information == "target" else divergence
         self.copies = MaskedCopies(self.trace, masking, [measure])
+        self._flows: list[Tensor] | None = None
         self._weigh(sequence.task.together)
 
     def _weigh(self, together: Tensor | None) -> None:
@@ -88,7 +89,9 @@ class SequenceTerms:
         self._flow: Tensor | None = None
 
     def weighing(self, weights: Tensor) -> "SequenceTerms":
-        """Those of the outputs together with other weights (K,), which share the passes with these."""
+        """Those of the outputs together with other weights (K,), which share passes and contributions with these."""
+        if self._flows is None:
+            self._flows = []
         others = copy(self)
         others._weigh(weights)
         return others
@@ -139,10 +142,19 @@ class SequenceTerms:
     def _token_flow(self) -> Tensor:
         """M or G of all tokens."""
         if self._flow is None:
-            self._flow = _FLOWS[self.options.flow](self.trace.layers, self.trace.output_positions, self.together)
+            self._flow = self._followed()
             if self.options.flow == "attention":
                 warn_of_sink(self.sequence.lm, self._flow, self.sequence.task)
         return self._flow
+
+    def _followed(self) -> Tensor:
+        flow, layers, positions = _FLOWS[self.options.flow], self.trace.layers, self.trace.output_positions
+        if self._flows is None or self.together is None or self.options.flow != "contribution":
+            return flow(layers, positions, self.together)
+        if not self._flows:  # what most of it costs, who hands on to whom, is the same for all weights
+            self._flows.append(flow(layers, positions, None))
+        weights = (self.together / self.together.sum()).to(self._flows[0])
+        return (weights @ self._flows[0])[None]
 
     def _lost(self, features: Features, others: Tensor) -> tuple[Tensor, dict[str, Any]]:
         """I or D, (K, F) or (1, F); in a product only where the other terms leave something possible."""

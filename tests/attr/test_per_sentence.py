@@ -11,7 +11,7 @@ from captum_heta import (
     TargetedHETA,
     TextInput,
 )
-from captum_heta.attr import ContextCite, GradientNorm, NormXLogit
+from captum_heta.attr import ContextCite, GradientNorm, NormXLogit, sequence_terms
 from captum_heta.attr.result_view import unlikely_note
 from captum_heta.features import Features
 from captum_heta.testing.architectures import tiny_model
@@ -74,6 +74,19 @@ def test_masked_passes_serve_all_groups(model):
     assert found.about["passes"] == 5
     one = TargetedHETA(model).attribute_outputs(PROMPT, OUTPUTS, features, per_token=False)
     assert 1 < found.about["products"] / one.about["products"] < 4
+
+
+@UNSUPPORTED
+def test_contributions_are_followed_once_for_all_groups(model, monkeypatch):
+    rows, flows = [], dict(sequence_terms._FLOWS)
+
+    def counted(layers, positions, together=None):
+        rows.append(together)
+        return flows["contribution"](layers, positions, together)
+
+    monkeypatch.setitem(sequence_terms._FLOWS, "contribution", counted)
+    TargetedHETA(model).attribute_outputs(PROMPT, OUTPUTS, Features.of_tokens(range(5)), together=GROUPS)
+    assert rows == [None]
 
 
 def test_what_explains_outputs_one_by_one_is_summed(model):
