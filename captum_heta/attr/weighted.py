@@ -147,19 +147,15 @@ class WeightedAttribution(CausalAttribution[OptionsT]):
         task = replace(task, per_token=False)
         with self._explaining(task, options, len(groups), show_progress) as of:
             found = [of(weights) for weights in each]
-        kind = type(found[0].terms)
-        terms = (
-            None
-            if found[0].terms is None
-            else [torch.cat(rows) for rows in zip(*(one.terms for one in found), strict=True)]
+        whole = found[0]._replace(
+            scores=torch.cat([one.scores for one in found]), about=_about([one.about for one in found])
         )
-        return OutputAttributions(
-            torch.cat([one.scores for one in found]),
-            found[0].log_probs,
-            None if terms is None else kind(*terms),
-            _about([one.about for one in found]),
-            None if found[0].errors is None else torch.cat([one.errors for one in found if one.errors is not None]),
-        )
+        if whole.terms is not None:
+            columns = zip(*(one.terms for one in found), strict=True)
+            whole = whole._replace(terms=type(whole.terms)(*(torch.cat(rows) for rows in columns)))
+        if whole.errors is not None:
+            whole = whole._replace(errors=torch.cat([one.errors for one in found if one.errors is not None]))
+        return whole
 
     @contextmanager
     def _explaining(

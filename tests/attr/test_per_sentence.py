@@ -50,7 +50,9 @@ UNSUPPORTED = pytest.mark.filterwarnings("ignore:Nothing in the prompt supports"
         (HETA, FISHER),
         (TargetedHETA, {}),
         (TargetedHETA, {"skip": 0}),
+        (TargetedHETA, {"contrast": torch.tensor([20, 21, 22, 23])}),
         (GradientNorm, {}),
+        (GradientNorm, {"contrast": torch.tensor([20, 21, 22, 23])}),
     ],
 )
 def test_a_group_is_the_sum_of_its_log_probabilities(model, method, options):
@@ -58,9 +60,10 @@ def test_a_group_is_the_sum_of_its_log_probabilities(model, method, options):
     found = method(model).attribute_outputs(PROMPT, OUTPUTS, features, together=GROUPS, **options)
     for row, group in enumerate(GROUPS.groups):
         before, after = OUTPUTS[: group[0]], OUTPUTS[group[0] : group[-1] + 1]
-        alone = method(model).attribute_outputs(
-            torch.cat([PROMPT, before]), after, features, per_token=False, **options
-        )
+        own = dict(options)
+        if "contrast" in own:
+            own["contrast"] = own["contrast"][group[0] : group[-1] + 1]
+        alone = method(model).attribute_outputs(torch.cat([PROMPT, before]), after, features, per_token=False, **own)
         torch.testing.assert_close(found.scores[row], alone.scores[0], atol=1e-5, rtol=1e-4)
         torch.testing.assert_close(found.log_probs[list(group)], alone.log_probs)
         for one, other in zip(found.terms or (), alone.terms or (), strict=True):
