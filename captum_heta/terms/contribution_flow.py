@@ -11,7 +11,7 @@ from captum_heta.terms.proximity import Proximity, proximity
 from captum_heta.terms.semantic_flow import beginning
 
 # Queries at once: (queries, keys) of one head at a time, and (queries, d). With 8,192 keys they take 40 MB.
-QUERIES = 128
+QUERIES = 256
 
 
 @torch.no_grad()
@@ -148,7 +148,7 @@ class _Sums:
         for h, mixer in enumerate(self.mixers):
             values = self.values[h // self.shared, :keys]
             if self.gates is None:
-                edges += near.of_scaled(factors * weights[h], self.residual.part(values @ mixer))
+                edges += near.of_scaled(factors * weights[h], values, self.residual.part(mixer))
             else:
                 edges += self._through_gates(y, factors * weights[h], self.gates[rows, h], values, mixer)
         return edges, near.of_own(stream)

@@ -27,53 +27,63 @@ class Proximity:
     """
 
     def __init__(self, y: Tensor) -> None:
-        self.signs = torch.where(y < 0, -1, 1).to(y)  # not 0 where y is: any part takes something away there
+        self.signs = torch.copysign(torch.ones_like(y), y)  # not 0 where y is: any part takes something away there
         self.sizes = y.abs()
-        self.ascending, self.order = self.sizes.sort(-1)
+        self.few = int(_MANY * y.shape[-1]) + 1
+        self.ascending, order = self.sizes.topk(self.few, largest=False)
+        self.order, self.signed = order.to(torch.int32), y.gather(-1, order)
 
     def of_own(self, parts: Tensor) -> Tensor:
         """The p of one part of each sum, (Q, d) to (Q,)."""
         along = parts * self.signs
         return (along - 2 * (along - self.sizes).clamp(min=0)).sum(-1).clamp(min=0)
 
-    def of_scaled(self, weights: Tensor, vectors: Tensor) -> Tensor:
-        """The p of the parts ``weights[t, i] vectors[i]`` of the sums t.
+    def of_scaled(self, weights: Tensor, values: Tensor, mixer: Tensor) -> Tensor:
+        """The p of the parts ``weights[t, i] values[i] @ mixer`` of the sums t.
 
         Args:
             weights: (Q, S).
-            vectors: (S, d).
+            values: (S, e).
+            mixer: (e, d).
 
         Returns:
             (Q, S), non-negative.
         """
-        found = weights * (self.signs @ vectors.T)
+        vectors = values @ mixer
+        found = weights * (self.signs @ mixer.T @ values.T)  # a head has few dimensions, the stream has many
         reach = weights.abs() * vectors.abs().amax(-1)
-        counts = torch.searchsorted(self.ascending, reach)  # in so many dimensions, those of the smallest |y|
-        many = counts > _MANY * self.sizes.shape[-1]
-        for rows, keys in self._slabs(many, torch.full_like(counts, self.sizes.shape[-1])):
-            along = weights[rows, keys, None] * vectors[keys] * self.signs[rows]
-            found[rows, keys] -= 2 * (along - self.sizes[rows]).clamp(min=0).sum(-1)
-        for rows, keys in self._slabs((counts > 0) & ~many, counts):
-            found[rows, keys] -= 2 * self._beyond(rows, keys, counts[rows, keys], weights, vectors)
+        counts = torch.searchsorted(self.ascending, reach)  # in so many dimensions, those of the smallest |y|, or more
+        many = counts == self.few
+        for pairs, rows, keys in _slabs(many, torch.full_like(counts, self.sizes.shape[-1])):
+            along = weights.flatten()[pairs][:, None] * vectors[keys] * self.signs[rows]
+            found.view(-1)[pairs] -= 2 * (along - self.sizes[rows]).clamp(min=0).sum(-1)
+        for pairs, rows, keys in _slabs((counts > 0) & ~many, counts):
+            some = counts.flatten()[pairs]
+            found.view(-1)[pairs] -= 2 * self._beyond(rows, keys, some, weights.flatten()[pairs], vectors)
         return found.clamp(min=0)
 
-    def _slabs(self, chosen: Tensor, counts: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-        """The chosen pairs, as many at a time as have not too many entries together."""
-        pairs = chosen.nonzero()
-        most = _ENTRIES.get(pairs.device.type, _ENTRIES["cpu"])
-        slab = counts[chosen].cumsum(0) // most
-        for some in pairs.split(torch.unique_consecutive(slab, return_counts=True)[1].tolist()):
-            if len(some):
-                yield some[:, 0], some[:, 1]
-
     def _beyond(self, rows: Tensor, keys: Tensor, counts: Tensor, weights: Tensor, vectors: Tensor) -> Tensor:
-        """The sum over dimensions of max(0, c - |y|) for some pairs (P,), in the first ``counts`` of each, (P,)."""
-        pairs = torch.repeat_interleave(torch.arange(len(rows), device=rows.device), counts)
-        ranks = torch.arange(len(pairs), device=rows.device) - (counts.cumsum(0) - counts)[pairs]
-        width = self.sizes.shape[-1]
-        places = rows[pairs] * width
-        dims = self.order.flatten()[places + ranks]
-        places += dims
-        along = vectors.flatten()[keys[pairs] * width + dims] * weights[rows, keys][pairs]
-        over = (along * self.signs.flatten()[places] - self.sizes.flatten()[places]).clamp(min=0)
+        """The sum over dimensions of max(0, c - |y|) for P pairs, in the first ``counts`` (P,) of each, (P,)."""
+        width = vectors.shape[-1]
+        small = max(self.order.numel(), vectors.numel()) <= torch.iinfo(torch.int32).max
+        kind = torch.int32 if small else torch.int64  # of indices: on a CPU the shorter are read several times as fast
+        pairs = torch.repeat_interleave(counts).to(kind)
+        begins = (rows * self.few - (counts.cumsum(0) - counts)).to(kind)
+        places = torch.arange(len(pairs), device=rows.device, dtype=kind) + begins.index_select(0, pairs)
+        dims = self.order.flatten().index_select(0, places)
+        y = self.signed.flatten().index_select(0, places)
+        along = vectors.flatten().index_select(0, (keys * width).to(kind).index_select(0, pairs) + dims)
+        along *= weights.index_select(0, pairs)
+        over = (along * torch.copysign(torch.ones_like(y), y) - y.abs()).clamp(min=0)
         return over.new_zeros(len(rows)).index_add(0, pairs, over)
+
+
+def _slabs(chosen: Tensor, counts: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """The chosen pairs (Q, S) with their rows and columns, as many at a time as have not too many entries together."""
+    pairs = chosen.flatten().nonzero()[:, 0]
+    most = _ENTRIES.get(pairs.device.type, _ENTRIES["cpu"])
+    slab = counts.flatten()[pairs].cumsum(0) // most
+    for some in pairs.split(torch.unique_consecutive(slab, return_counts=True)[1].tolist()):
+        if len(some):
+            rows = some // chosen.shape[-1]
+            yield some, rows, some - rows * chosen.shape[-1]
