@@ -24,6 +24,7 @@ from captum_heta.visualization.sources import SourcesView, page
 from captum_heta.visualization.view import in_percent
 
 _WIDTH = 20  # of a full bar
+_SHORTER = "--no-refine looks at each token of the answer and each sentence of the documents, which takes longer."
 
 
 def explain_sources(asked: Question, name: str, curvature: str | None, through: bool, threshold: float | None) -> None:
@@ -41,19 +42,18 @@ def explain_sources(asked: Question, name: str, curvature: str | None, through: 
     options |= {"include_output": True} if through else {}
     options["show_progress"] = asked.model is not None and not asked.quiet and sys.stderr.isatty()
     llm: LLMTokenAttribution = LLMTokenAttribution(METHODS[name].make(model), prompt.tokenizer)
-    # what each token of the answer takes from a long prompt would take as many curvatures
+    # each token of the answer would take a curvature, and each sentence of the documents a masked pass
+    refine = asked.share(len(prompt.ids))
     per_sentence = automatic_refine(len(prompt.ids)) is not None and not (through or asked.no_refine)
     said: list[str] = []
     with warnings_to(said.append):
-        result = llm.attribute(
-            prompt.inp, outputs, refine=asked.share(len(prompt.labels)), per_sentence=per_sentence, **options
-        )
+        result = llm.attribute(prompt.inp, outputs, refine=refine, per_sentence=per_sentence, **options)
     sources = result.sources(through=through)
     view = view_of(sources, threshold)
     files = {asked.html_file: lambda: page(view), asked.json_file: lambda: as_json(to_record(result))}
     with written(files, asked.debug, asked.quiet) as is_shown:
         if is_shown:
-            hints = ["--no-refine looks at each token of the answer, which takes longer."] if per_sentence else []
+            hints = [_SHORTER] if per_sentence else []
             show(sources, view, METHODS[name].title, terminal(), said, hints)
         elif not asked.quiet:
             for warning in said:

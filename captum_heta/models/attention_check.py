@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from transformers import DynamicCache
 
@@ -26,6 +27,8 @@ from captum_heta.models.state import own_implementations, runs_eagerly
 _FAILS = (ValueError, TypeError, RuntimeError, AttributeError, IndexError, KeyError, NotImplementedError)
 # What a plain cache of keys and values is good for.
 _PREFIX, _VALUES, _NOTHING = "prefix", "values", "nothing"
+# How far the gradients of two kernels may be apart, as a part of their size: rounding, times ten and more.
+_GRADIENTS = {torch.float64: 1e-6, torch.float32: 1e-3, torch.float16: 3e-2, torch.bfloat16: 1e-1}
 
 
 class AttentionFindings:
@@ -116,6 +119,32 @@ class AttentionFindings:
             except _FAILS:
                 return False  # right without it, and slower
         return all(lm.findings.agree(lm.findings.by_ids[cut:], row) for row in rest)
+
+    @property
+    def fast_differentiates(self) -> bool:
+        """Whether the model as it was loaded has the gradients too that it has with eager attention."""
+        return self.lm.findings.answer("fast gradients", self._fast_differentiates)
+
+    @in_a_pass
+    def _fast_differentiates(self) -> bool:
+        if not self.fast_says_the_same:
+            return False
+        try:
+            eager = self._gradient()
+            with own_implementations(self.lm.model):
+                fast = self._gradient()
+        except _FAILS:
+            return False
+        return bool((fast - eager).norm() <= _GRADIENTS.get(eager.dtype, 0.0) * eager.norm())
+
+    @torch.enable_grad()
+    def _gradient(self) -> Tensor:
+        """That of the probability of the text that is passed, in its embeddings."""
+        embeds = self.lm.embed(self.ids).detach().requires_grad_()
+        keep = len(self.ids)
+        log_probs = self.lm.log_probs(embeds[None], keep=keep, per_layer=self.lm.findings.per_layer(self.ids))[0]
+        said = log_probs[:-1].gather(1, self.ids[1:, None]).sum()
+        return torch.autograd.grad(said, embeds, materialize_grads=True)[0]
 
     @property
     def residual_forms(self) -> list[Form]:

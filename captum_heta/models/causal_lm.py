@@ -11,7 +11,7 @@ from captum_heta.models.calls import replaced_input
 from captum_heta.models.families import decoder_layers
 from captum_heta.models.head import Cut, cut_after
 from captum_heta.models.language_model import LanguageModel
-from captum_heta.models.memory import graph_fits, layer_rows, query_rows
+from captum_heta.models.memory import gradient_rows, graph_fits, layer_rows, query_rows
 from captum_heta.models.stages import Stage, split
 from captum_heta.models.state import differentiable, evaluating, own_implementations, runs_eagerly
 
@@ -39,6 +39,10 @@ class CausalLM(LanguageModel):
     def layer_rows(self, length: int) -> int:
         """How many Hessian products over ``length`` positions at once fit when graphs are made layer by layer."""
         return layer_rows(self.model, self.device, length)
+
+    def gradient_rows(self, length: int) -> int:
+        """How many gradients over ``length`` positions are handed down at once when graphs are made layer by layer."""
+        return gradient_rows(self.model, self.device, length)
 
     @contextmanager
     def ready(self) -> Iterator[None]:
@@ -73,12 +77,16 @@ class CausalLM(LanguageModel):
         return replaced_input(self.layer(layer), states)
 
     @contextmanager
-    def fastest(self) -> Iterator[bool]:
-        """Within this context, inside `ready`, passes need no derivatives; yields whether they run faster.
+    def fastest(self, gradients: bool = False) -> Iterator[bool]:
+        """Within this context, inside `ready`, passes need no second derivatives; yields whether they run faster.
 
         Attention then runs as the model was loaded, where that says the same of a prefix in the cache.
+
+        Args:
+            gradients: whether they need first ones.
         """
-        if runs_eagerly(self.model) or not self.attention.fast_says_the_same:
+        known = self.attention.fast_differentiates if gradients else self.attention.fast_says_the_same
+        if runs_eagerly(self.model) or not known:
             yield False
             return
         with own_implementations(self.model):
@@ -93,7 +101,11 @@ class CausalLM(LanguageModel):
         return decoder_layers(self.model, self.n_layers)
 
     def layer(self, layer: int) -> nn.Module:
-        """One of the layers, from 0 on.
+        """One of the layers, from 0 on."""
+        return self.layer_list()[layer]
+
+    def layer_list(self) -> nn.ModuleList:
+        """All of them, which takes a walk through the model's modules.
 
         Raises:
             TypeError: if they are in no list.
@@ -104,7 +116,7 @@ class CausalLM(LanguageModel):
                 f"The layers of {type(self.model).__name__} are in no torch.nn.ModuleList: last_n_layers does not know "
                 "where they begin. Leave it None."
             )
-        return layers[layer]
+        return layers
 
     def split(self, predict: Stage, embeds: Tensor, first: int | None) -> tuple[list[Stage], Stage]:
         """``predict``, which runs this model on embeddings (1, S, d), as a chain of stages.

@@ -2,11 +2,11 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from functools import partial
+from functools import cached_property, partial
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from captum_heta.models.calls import Call, recorded
 from captum_heta.models.causal_lm import CausalLM
@@ -42,10 +42,18 @@ class LayerReading:
         self.places = lm.attention.places
         self.published = published
         entered = entered if published is None else range(len(self.places))
-        self.entered = {number: lm.layer(self.places[number].layer) for number in entered}
+        self.entered = {number: self._layer(number) for number in entered}
         self.values: dict[int, Tensor] = {}
         self.gathered: dict[int, list[Tensor]] = {}
         self._stack = ExitStack()
+
+    def _layer(self, number: int) -> nn.Module:
+        """That of a place."""
+        return self._layers[self.places[number].layer]
+
+    @cached_property
+    def _layers(self) -> nn.ModuleList:
+        return self.lm.layer_list()
 
     def __enter__(self) -> None:
         modules = {
@@ -145,7 +153,7 @@ class LayerReading:
         """The residual stream of a layer, from what was given to it or to its attention."""
         if form is None:
             return None
-        norm = None if form.norm is None else self.lm.layer(self.places[number].layer).get_submodule(form.norm)
+        norm = None if form.norm is None else self._layer(number).get_submodule(form.norm)
         given = torch.cat([call.hidden_states[0] for call in calls]) if form.of_given else self._given_to_layer(number)
         return Residual(given, form.kept, form.scale, norm)
 

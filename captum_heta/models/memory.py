@@ -73,6 +73,13 @@ def layer_rows(model: Any, device: torch.device, length: int) -> int:
     return max(1, _GRAPHS * budget(device) // (numbers * model.get_input_embeddings().weight.element_size()))
 
 
+def gradient_rows(model: Any, device: torch.device, length: int) -> int:
+    """How many gradients at once when they go down layer by layer, one after the other through each layer's graph."""
+    config = model.config.get_text_config()
+    item = model.get_input_embeddings().weight.element_size()
+    return max(1, budget(device) // (3 * config.hidden_size * length * item))
+
+
 def query_rows(model: Any, device: torch.device, length: int) -> int:
     """How many queries at once keep one layer's attention over ``length`` keys within the budget."""
     # weights, scores before them and the mask, in float32 or better

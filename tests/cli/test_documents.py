@@ -121,6 +121,7 @@ def test_a_long_prompt(tmp_path):
     result = LLMTokenAttributionResult.load(tmp_path / "it.json")
     assert len(tokenizer.encode(result.prompt)) > 200
     assert len(result.pieces) == 43
+    assert result.provenance["options"].get("refine") is None
     assert result.sources().document_shares[0, :5].argmax() == 4
 
 
@@ -135,10 +136,15 @@ def test_of_a_long_prompt_sentences_of_the_answer_are_explained_as_one(tmp_path)
     shown = asked(folder, *given)
     result = LLMTokenAttributionResult.load(tmp_path / "it.json")
     assert result.output_tokens == ["Oslo.", "Ben works as a pilot."]
-    assert "Each sentence of the answer was explained as one. --no-refine looks at each token" in shown
+    assert result.provenance["refined"].endswith("documents or messages")
+    assert "Coarse to fine" in shown
+    assert result.sources().document_shares[:, :6].argmax(-1).tolist() == [5, 5]
+    assert "Each sentence of the answer was explained as one." in shown
+    assert "--no-refine looks at each token of the answer and each sentence of the documents" in shown
     asked(folder, *given, "--no-refine", "--quiet")
     result = LLMTokenAttributionResult.load(tmp_path / "it.json")
     assert len(result.output_tokens) > 2
+    assert result.provenance["options"].get("refine") is None
 
 
 def test_with_a_chat_template(folder, tmp_path):

@@ -106,6 +106,8 @@ def test_long_graphs_do_not_fit(model, monkeypatch):
     assert lm.graph_fits(64)
     assert not lm.graph_fits(100_000)
     assert lm.layer_rows(64) > lm.layer_rows(512) >= 1
+    assert lm.gradient_rows(512) > lm.layer_rows(512)
+    assert lm.gradient_rows(64) > lm.gradient_rows(512) >= lm.gradient_rows(10**9) == 1
 
 
 def test_other_errors_are_not_swallowed():

@@ -1,6 +1,7 @@
 """One estimate of S: which tokens vary together, which operator and estimator, which draws."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -112,8 +113,11 @@ class Estimate:
                 "gauss_newton": self._choices,
                 "gradient": self._gradient,
             }[mode]
-            with torch.enable_grad():
-                found = find(self._function(tokens), groups, generator)
+            function = self._function(tokens)
+            # no second derivatives, so that long texts go through fused kernels
+            fast = mode != "low_rank" and not function.graph_fits()
+            with torch.enable_grad(), self.trace.lm.fastest(gradients=True) if fast else nullcontext():
+                found = find(function, groups, generator)
             self._factors[tokens] = found
             self.products += found.products
             self.omitted = max(self.omitted, found.omitted)
@@ -181,7 +185,7 @@ class Estimate:
         # sum_t sqrt(P(t)) e_t s_t with random signs e has the Fisher matrix E_t[s_t s_t^T] as its second moment, as
         # drawing t has, and a lower variance: a model that is sure would draw the same t, whose s_t is about 0, again
         # and again.
-        chain, last, batch = self._chain(function, function.point())
+        chain, last, batch = self._chain(function, function.point(), gradients=True)
         state, fisher = self._at_head(chain.top, last, generator, batch)
         chosen = fisher.chosen(self.options.coverage, self.options.remainder)
         transposed = jacobian_transposed(state, chain.top)
@@ -212,7 +216,7 @@ class Estimate:
     def _choices(self, function: Varying, groups: Sequence[Sequence[int]], generator: torch.Generator) -> Factors:
         # Between two tokens the model chooses with P(a | a or b) = sigmoid(u), u = log P(a) - log P(b). The Fisher
         # matrix of that choice, and its Gauss-Newton matrix too, is P(a | a or b) P(b | a or b) u' u'^T.
-        chain, last, batch = self._chain(function, function.point())
+        chain, last, batch = self._chain(function, function.point(), gradients=True)
         log_probs = last(chain.top)
         transposed = jacobian_transposed(log_probs, chain.top)
         factors = torch.cat(
@@ -236,7 +240,7 @@ class Estimate:
         return found
 
     def _gradient(self, function: Varying, groups: Sequence[Sequence[int]], generator: torch.Generator) -> Factors:
-        chain, last, _ = self._chain(function, function.point())
+        chain, last, _ = self._chain(function, function.point(), gradients=True)
         (above,) = torch.autograd.grad(self._log_prob(last(chain.top)), chain.top, materialize_grads=True)
         gradient = chain.pulled_back(above[None])
         return Factors(function.tokens, gradient, gradient.new_ones(1), 1)
@@ -250,8 +254,8 @@ class Estimate:
         chain, last, batch = self._chain(function, x)
         return chain.sandwiched(gauss_newton(last(chain.top), chain.top, self.weights)), batch
 
-    def _chain(self, function: Varying, x: Tensor) -> tuple[Chain, Stage, Batch]:
-        """The function of x as stages and a last one, whose graph is kept; and how many products at once."""
+    def _chain(self, function: Varying, x: Tensor, gradients: bool = False) -> tuple[Chain, Stage, Batch]:
+        """The function of x as stages and a last one whose graph is kept; how many products, or gradients, at once."""
         if function.graph_fits():
             return Chain([], x), function.log_probs, self.batch
         stages, predict = function.stages()
@@ -268,8 +272,8 @@ class Estimate:
             return found
 
         # every batch makes the graphs of all layers anew: more products in one
-        batch = self.batch.at_least(self.trace.lm.layer_rows(function.stop - function.start))
-        return Chain(stages, x), last, batch
+        rows = self.trace.lm.gradient_rows if gradients else self.trace.lm.layer_rows
+        return Chain(stages, x, batched=not gradients), last, self.batch.at_least(rows(function.stop - function.start))
 
     def _function(self, tokens: Sequence[int]) -> Varying:
         """The outputs as a function of some tokens (ascending), which vary together."""

@@ -15,13 +15,15 @@ class Chain:
     Args:
         stages: each from the state below it to its own; none for a function whose graph is kept whole.
         x: (m, d), the state below the first.
+        batched: differentiate a batch of vectors at once; otherwise one after the other, which fused kernels need,
+            and where there are many tokens is no slower.
 
     Attributes:
         top: the state above the last, which requires a gradient.
     """
 
-    def __init__(self, stages: Sequence[Stage], x: Tensor) -> None:
-        self.stages = list(stages)
+    def __init__(self, stages: Sequence[Stage], x: Tensor, batched: bool = True) -> None:
+        self.stages, self.batched = list(stages), batched
         self.states = [x.detach()]
         with torch.no_grad():
             for stage in self.stages:
@@ -37,7 +39,7 @@ class Chain:
     def pulled_back(self, changes: Tensor) -> Tensor:
         """Gradients (P, ...) at the top to those at x: products of the chain's transposed Jacobian."""
         for stage, state in zip(reversed(self.stages), reversed(self.states[:-1]), strict=True):
-            changes = _pulled_back(stage, state, changes)
+            changes = _pulled_back(stage, state, changes, self.batched)
         return changes
 
     def sandwiched(self, operator: Operator) -> Operator:
@@ -77,11 +79,14 @@ class Chain:
         return product
 
 
-def _pulled_back(stage: Stage, state: Tensor, changes: Tensor) -> Tensor:
+def _pulled_back(stage: Stage, state: Tensor, changes: Tensor, batched: bool = True) -> Tensor:
     """(P, ...) changes of a stage's gradient, times its transposed Jacobian."""
     with torch.enable_grad():
         leaf = state.detach().requires_grad_()
-        return _batched(stage(leaf), (leaf,), changes)[0]
+        value = stage(leaf)
+        if batched or not value.requires_grad:
+            return _batched(value, (leaf,), changes)[0]
+        return torch.stack([_gradient(value, leaf, change) for change in changes])
 
 
 def _pushed(stage: Stage, state: Tensor, vectors: Tensor) -> Tensor:
@@ -109,3 +114,8 @@ def _batched(values: Tensor, inputs: tuple[Tensor, ...], vectors: Tensor) -> tup
     return torch.autograd.grad(
         values, inputs, vectors, is_grads_batched=True, retain_graph=True, materialize_grads=True
     )
+
+
+def _gradient(value: Tensor, x: Tensor, change: Tensor) -> Tensor:
+    (found,) = torch.autograd.grad(value, x, change, retain_graph=True, materialize_grads=True)
+    return found

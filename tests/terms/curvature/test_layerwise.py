@@ -62,5 +62,7 @@ def test_gauss_newton_products_are_those_of_the_whole_graph(name):
 @pytest.mark.parametrize("name", STAGES)
 def test_gradients_are_those_of_the_whole_graph(name):
     chain, rows = Chain(STAGES[name], POINT), drawn(6, M)
-    found = chain.pulled_back(jacobian_transposed(logits(chain.top), chain.top)(rows))
-    torch.testing.assert_close(found, jacobian_transposed(*whole(name, logits))(rows))
+    above = jacobian_transposed(logits(chain.top), chain.top)(rows)
+    expected = jacobian_transposed(*whole(name, logits))(rows)
+    torch.testing.assert_close(chain.pulled_back(above), expected)
+    torch.testing.assert_close(Chain(STAGES[name], POINT, batched=False).pulled_back(above), expected)
