@@ -29,6 +29,15 @@ _MODEL: dict[str, Any] = {
 }
 _AT_ONCE: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
 
+# The results begin below what a person pressed, on a phone two screens below: they come into sight, unless they are.
+_TO_RESULTS = """() => {
+  const shown = document.getElementById("results");
+  if (shown.getBoundingClientRect().top > 0.6 * window.innerHeight) {
+    const still = window.matchMedia("(prefers-reduced-motion: reduce)").matches;
+    shown.scrollIntoView({block: "start", behavior: still ? "auto" : "smooth"});
+  }
+}"""
+
 # Nothing but the page: no tunnel to the world, no counting, no texts kept in the browser.
 _LAUNCH: dict[str, Any] = {
     "prevent_thread_lock": True,
@@ -128,13 +137,18 @@ def _connect(page: gr.Blocks, parts: Parts, do: Handlers, filling: Filling) -> N
     typed.input(None, None, [token, step], js="() => [null, null]", **_AT_ONCE)
     chosen = [typed, token, step, choices, parts.method, parts.beside, parts.curvature, parts.contrast, session]
     asked, explained = [*prompt, *chosen], [parts.shown, *parts.files, session]
-    running += [
-        parts.explain.click(do.explain, asked, explained, **_MODEL),
-        token.input(do.explain_token, asked, explained, **_MODEL),
-        step.input(do.explain_step, asked, explained, **_MODEL),
-        typed.submit(do.explain_typed, asked, explained, **_MODEL),
-        parts.contrast.submit(do.explain, asked, explained, **_MODEL),
+    explaining: list[tuple[Any, Any]] = [
+        (parts.explain.click, do.explain),
+        (token.input, do.explain_token),
+        (step.input, do.explain_step),
+        (typed.submit, do.explain_typed),
+        (parts.contrast.submit, do.explain),
     ]
+    for event, explain in explaining:
+        event(None, None, None, js=_TO_RESULTS, **_AT_ONCE)
+        running.append(event(explain, asked, explained, **_MODEL))
+        # there is more to see now, and room to scroll
+        running[-1].success(None, None, None, js=_TO_RESULTS, **_AT_ONCE)
     # Gradio no longer waits for what runs, which the handler ends.
     parts.stop.click(do.stop, None, parts.shown, cancels=running, **_AT_ONCE)
     parts.link.click(do.link, asked, parts.address, **_AT_ONCE)

@@ -12,7 +12,7 @@ from captum_heta.comparison import Comparison
 from captum_heta.comparison.view import how_refined, view_of
 from captum_heta.inputs.answered import AnsweredInput
 from captum_heta.visualization.html import body, style
-from captum_heta.visualization.signs import label
+from captum_heta.visualization.signs import label, lead
 from captum_heta.visualization.view import Bar, Section, TextRow, View, text_row
 
 STYLE = style()
@@ -57,9 +57,13 @@ def results(comparison: Comparison) -> str:
 
 
 def _with_shares(section: Section, comparison: Comparison, shares: Sequence[float]) -> Section:
-    names = [label(token) for token in comparison.tokens]
+    tokens, places = comparison.tokens, comparison.places
     largest = sorted(range(len(shares)), key=lambda i: -abs(shares[i]))[:_HIGHEST]
-    bars = [Bar(names[i], shares[i]) for i in largest if abs(shares[i]) >= _LEAST]
+    bars = [
+        Bar(label(tokens[i]), shares[i], lead(comparison.prompt, places[i][0][0]) if places[i] else "")
+        for i in largest
+        if abs(shares[i]) >= _LEAST
+    ]
     return replace(section, bars=bars, rows=[*section.rows, *_terms(comparison, section.title)])
 
 

@@ -39,3 +39,15 @@ def blank_sign(text: str) -> str:
     ('⏎⏎', '')
     """
     return label(text) if text and text.isspace() else ""
+
+
+def lead(text: str, start: int, width: int = 20) -> str:
+    r"""What stands before a place of ``text``, on one line, from a whole word on where it is cut.
+
+    >>> lead("The key of Karen is in the barn.", 27), lead("Anna lives", 5)
+    ('...of Karen is in the ', 'Anna ')
+    """
+    before = text[max(0, start - width) : start]
+    if start > width:
+        before = "..." + before[before.find(" ") + 1 :]
+    return visible(before).replace("\n", " ")

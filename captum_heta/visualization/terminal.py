@@ -10,7 +10,7 @@ from rich.text import Text
 
 from captum_heta.spans import Span
 from captum_heta.visualization.colours import background, ink, is_shaded
-from captum_heta.visualization.signs import blank_sign, label, visible
+from captum_heta.visualization.signs import blank_sign, label, lead, visible
 from captum_heta.visualization.text_pieces import peak, pieces, strength
 
 _GROUND = 0.2  # the lowest strength with a ground
@@ -111,13 +111,10 @@ def outputs_table(outputs: Sequence[str], tokens: Sequence[str], shares: Sequenc
     return table
 
 
-def _in_context(text: str, start: int, end: int, marked: bool, width: int = 20) -> Text:
-    before, token = text[max(0, start - width) : start], text[start:end]
-    if start > width:
-        before = "..." + before[before.find(" ") + 1 :]
-    before = visible(before).replace("\n", " ")
+def _in_context(text: str, start: int, end: int, marked: bool) -> Text:
+    token = text[start:end]
     token = blank_sign(token) or visible(token).replace("\n", " ")
     if marked:
-        lead = token[: len(token) - len(token.lstrip())]
-        token = f"{lead}[{token[len(lead) :]}]"
-    return Text.assemble((before, "dim"), (token, "bold"))
+        word = token.lstrip()
+        token = f"{token[: len(token) - len(word)]}[{word}]"
+    return Text.assemble((lead(text, start), "dim"), (token, "bold"))

@@ -46,10 +46,12 @@ class Bar(NamedTuple):
     Attributes:
         text: the part.
         share: from -1 to 1.
+        before: what stands before it, where the part alone does not say which it is.
     """
 
     text: str
     share: float
+    before: str = ""
 
 
 @dataclass(frozen=True)

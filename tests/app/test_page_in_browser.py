@@ -153,6 +153,22 @@ def test_explains_compares_and_hands_out_files(opened, tmp_path):
     assert (tmp_path / "found.html").read_text(encoding="utf-8") == found.to_html(shares=True)
 
 
+@pytest.mark.parametrize("width", [390, 1280])
+def test_what_is_explained_comes_into_sight(opened, width):
+    tab = opened(width)
+    top = "() => document.querySelector('#results').getBoundingClientRect().top"
+    assert tab.evaluate(top) > 0.6 * 900
+    tab.click("#step label >> nth=0")
+    asks(tab, " Oslo")
+    tab.wait_for_function(f"() => ({top})() >= -5 && ({top})() < 0.6 * innerHeight")
+    # what can be seen stays where it is
+    tab.evaluate("window.scrollBy(0, -100)")
+    before = tab.evaluate("scrollY")
+    tab.evaluate("document.querySelector('#explain').click()")
+    tab.wait_for_timeout(1000)
+    assert tab.evaluate("scrollY") == before
+
+
 def test_one_choice_undoes_the_others(opened):
     tab = opened()
     tab.click("#step label >> nth=1")

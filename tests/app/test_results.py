@@ -69,6 +69,20 @@ def test_the_largest_shares_are_bars_in_percent():
     assert "HETA <small>1.50 s, largest 50%</small>" in page
 
 
+def test_bars_say_where_a_token_is():
+    prompt = "a barn. The <b> barn?\nThe barn"
+    found = Comparison(prompt, [[(1, 6)], [(15, 20)], [(25, 30)], []], list("abcd"), "o", seconds={"A": 0.0})
+    scores = torch.tensor([4.0, 3.0, 2.0, 1.0])
+    found.results["A"] = LLMAttributionResult(seq_attr=scores, input_tokens=list("abcd"), output_tokens=["o"])
+    bars = re.findall(r'<span dir="auto">(.*?)</span></li>', results(found))
+    assert bars == [
+        "<small>a</small>\N{OPEN BOX}barn",
+        "<small>a barn. The &lt;b&gt;</small>\N{OPEN BOX}barn",
+        "<small>...The &lt;b&gt; barn? The</small>\N{OPEN BOX}barn",
+        "d",
+    ]
+
+
 def test_terms_of_several_outputs_are_means():
     found = made(rows=2)
     assert tips_of(found.results["HETA"], [0.5, 0.25])[0] == (
