@@ -46,7 +46,7 @@ def read_prompt(prompt: str | None, file: Path | None) -> str | None:
     if file is not None or prompt == str(STANDARD):
         name = "standard input" if file is None or file == STANDARD else str(file)
         try:
-            content = sys.stdin.buffer.read() if name == "standard input" else file.read_bytes()  # type: ignore[union-attr]
+            content = sys.stdin.buffer.read() if file is None or file == STANDARD else _bytes_of("--file", file)
             prompt = content.decode("utf-8")
         except UnicodeDecodeError as error:
             raise ValueError(f"The prompt in {name} is no UTF-8 text: {error}.") from error
@@ -66,9 +66,16 @@ def read_chat(file: Path) -> list[dict[str, Any]]:
     from captum_heta.inputs.rendering import checked_messages
 
     try:
-        return checked_messages(json.loads(file.read_bytes().decode("utf-8")))
+        return checked_messages(json.loads(_bytes_of("--chat", file).decode("utf-8")))
     except ValueError as error:
         raise ValueError(f"--chat {file} is no chat: {error}") from error
+
+
+def _bytes_of(option: str, file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise OSError(f"{option} {file} cannot be read: {error.strerror or error}.") from error
 
 
 def listed(option: str, text: str) -> list[str]:

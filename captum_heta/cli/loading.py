@@ -1,6 +1,8 @@
 """From the arguments of a command to a model, a prompt and what is explained."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -34,6 +36,11 @@ def answered(asked: Question) -> tuple[Any, LocatedInput, Tensor, Tensor | None]
         prompt, target = example(asked.prompt, asked.target, asked.generates, asked.model)
         inp = located(beginning(tokenizer, asked.bos) + prompt, model, tokenizer)
     else:
+        if not has_template(tokenizer):
+            raise ValueError(
+                "--chat needs a model that was trained on chats, and the tokenizer of "
+                f"{asked.model or 'the embedded model'} has no chat template: pass another --model, or a text."
+            )
         inp = LocatedInput(ChatInput(read_chat(asked.chat), tokenizer), tokenizer)
         check_length(LanguageModel(model), len(inp.ids))
     outputs = outputs_of(inp, model, target, asked.generates, asked.generate)
@@ -101,9 +108,27 @@ def check_device(name: str | None) -> None:
     try:
         torch.empty(1, device=name)
     except (RuntimeError, AssertionError) as error:
-        raise ValueError(
-            f"--device {name} cannot be used: {str(error).splitlines()[0]} Pass cpu or another."
-        ) from error
+        why = str(error).splitlines()[0].rstrip(".")
+        raise ValueError(f"--device {name} cannot be used: {why}. Pass cpu or another.") from error
+
+
+def _check_folder(name: str) -> None:
+    """Raise ValueError for a path that is no folder of a saved model; a relative one that is not there may be an id."""
+    if os.path.isabs(name) and not os.path.isdir(name):
+        raise ValueError(f"--model {name} is no folder: give that of a saved model, or a Hugging Face id.")
+    configs = ("config.json", "adapter_config.json")
+    if os.path.isdir(name) and not any(os.path.isfile(os.path.join(name, config)) for config in configs):
+        raise ValueError(f"--model {name} has no config.json: give the folder of a saved model, or a Hugging Face id.")
+
+
+@contextmanager
+def _naming(name: str) -> Iterator[None]:
+    """Errors that transformers raises in this context say which model they are of."""
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        kind = OSError if isinstance(error, OSError) else ValueError
+        raise kind(f"--model {name}: {error}") from error
 
 
 def load(
@@ -125,7 +150,8 @@ def load(
         place: where the model runs, by the name of a device; None for the GPU, or the CPU without one.
 
     Raises:
-        ValueError: as `check_model_options` and `beginning` do, and for a folder that is not there.
+        ValueError: as `check_model_options` and `beginning` do, and for a folder that is not there or has no model.
+        OSError: for a model that cannot be loaded.
     """
     check_model_options(name, dtype, device_map)
     check_device(place)
@@ -134,16 +160,17 @@ def load(
         model, tokenizer = load_model(known or MODELS[0])
         beginning(tokenizer, bos)
         return (model if place is None else model.to(place)), tokenizer
-    if os.path.isabs(name) and not os.path.isdir(name):
-        raise ValueError(f"--model {name} is no folder: give that of a saved model, or a Hugging Face id.")
+    _check_folder(name)
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(name)
+    with _naming(name):
+        tokenizer = AutoTokenizer.from_pretrained(name)
     beginning(tokenizer, bos)
-    dtype = dtype or DTYPES[0]
+    places = {} if device_map is None else {"device_map": device_map}
+    with _naming(name):
+        model = AutoModelForCausalLM.from_pretrained(name, dtype=dtype or DTYPES[0], **places).eval()
     if device_map is not None:
-        return AutoModelForCausalLM.from_pretrained(name, dtype=dtype, device_map=device_map).eval(), tokenizer
-    model = AutoModelForCausalLM.from_pretrained(name, dtype=dtype).eval()
+        return model, tokenizer
     gpu = f"cuda:{device % torch.cuda.device_count()}" if torch.cuda.is_available() else "cpu"
     return model.to(place or gpu), tokenizer
 

@@ -77,4 +77,5 @@ def test_a_file_that_is_no_chat(file, content):
 
 
 def test_a_tokenizer_without_a_template(file):
-    assert "has no chat template" in " ".join(run("explain", "--chat", file, code=1).split())
+    said = " ".join(run("explain", "--chat", file, code=1).split())
+    assert "the embedded model has no chat template: pass another --model" in said

@@ -38,16 +38,26 @@ def test_a_prompt_from_a_file(tmp_path):
     assert json.loads(shown("explain", "--file", "-", *QUICK, "--json", "-", input=PROMPT))["prompt"] == PROMPT
 
 
+def test_what_cannot_be_loaded_is_named(tmp_path):
+    (tmp_path / "config.json").write_text("{}")
+    result = run("explain", "Ben", "--model", str(tmp_path))
+    assert result.exit_code == 1
+    assert f"Error: --model {tmp_path}: " in result.stderr.replace("\n", " ")
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (("Ben", "--file", "a.txt"), "The prompt is on the command line and in --file"),
-        (("--file", "no/such.txt"), "No such file"),
+        (("--file", "no/such.txt"), "--file no/such.txt cannot be read: No such file or directory."),
+        (("--chat", "no/such.json"), "--chat no/such.json cannot be read: No such file or directory."),
         (("-",), "The prompt is empty"),
         (("Ben", "--json", "-", "--html", "-"), "Both --html and --json write to standard output"),
         (("Ben", "--answer", "--target", "a"), "--answer explains what the model generates"),
         (("Ben", "--device", "cuda:99"), "--device cuda:99 cannot be used"),
         (("Ben", "--device", "nowhere"), "--device nowhere cannot be used"),
+        (("Ben", "--device", "nowhere"), ". Pass cpu or another."),
+        (("Ben", "--model", "."), "--model . has no config.json: give the folder of a saved model"),
         (("Ben", "--model", "/no/such/folder"), "--model /no/such/folder is no folder"),
     ],
 )
