@@ -20,6 +20,7 @@ THROUGH = "The shares are of what comes from the prompt directly and through the
 PER_SENTENCE = "Each sentence of the answer was explained as one."
 AS_ONE = "The method explains the answer as a whole."
 
+_LONGEST = 200  # characters of the rest that a note repeats
 _MOST = 5  # documents or sentences that are named for a sentence of the answer
 _LEAST = 0.01  # the share from which on they are
 _NOTHING = 0.0005  # what would be shown as 0.0%
@@ -35,7 +36,7 @@ def view_of(sources: Sources, threshold: float | None) -> SourcesView:
     Raises:
         ValueError: as `Sources.citations`.
     """
-    notes = [HOW_TO_READ, OF_REST if sources.has_rest else NO_REST]
+    notes = [HOW_TO_READ, _of_rest(sources) if sources.has_rest else NO_REST]
     notes += [SIGNED] if sources.signed else []
     notes += [THROUGH] if sources.through else []
     notes += [AS_ONE] if len(sources.sentences) == 1 < len(sentence_spans(sources.answer)) else []
@@ -51,6 +52,13 @@ def view_of(sources: Sources, threshold: float | None) -> SourcesView:
         _tables(sources),
         in_words(sources.provenance),
     )
+
+
+def _of_rest(sources: Sources) -> str:
+    """What the rest is, with its words where they are few: the question, in most prompts."""
+    pairs = zip(sources.pieces, sources.document_of, strict=True)
+    words = " ".join(" ".join(piece.split()) for piece, of in pairs if of is None)
+    return OF_REST if len(words) > _LONGEST else f'{OF_REST[:-1]}: "{words}"'
 
 
 def answer_sentences(sources: Sources, threshold: float | None) -> list[AnswerSentence]:

@@ -1,6 +1,7 @@
 """What each sentence of an answer takes from each document."""
 
 import math
+from html import unescape
 
 import pytest
 import torch
@@ -321,3 +322,13 @@ class TestParts:
     def test_every_feature_is_in_one_part(self):
         found = parts_in("\n Be. Do.", [(0, 2), (2, 5), (5, 9), (9, 9)], ["x", "x", "x", "y"])
         assert [part.features for part in found] == [[0, 1], [2], [3]]
+
+
+def test_the_question_is_said_above_the_answer(demo):
+    page = unescape(attributed(demo, include_output=False).sources().to_html())
+    assert 'what else is said around the documents: "Question: Where does Ben live?' in page
+    assert "Text of the <bdi>rest of the prompt</bdi>" in page
+    asked = "Where does Ben live? " + "Think of it well. " * 20
+    inp = DocumentsInput({"a": "Ben lives in Oslo."}, asked, demo[1], by="document", rest=True)
+    page = LLMTokenAttribution(HETA(demo[0]), demo[1]).attribute(inp, " Oslo.", **QUICK).sources().to_html()
+    assert "what else is said around the documents.</p>" in page

@@ -146,7 +146,7 @@ def test_what_opens_is_of_the_browser(read):
     assert [text for _, text in read.of("summary")] == [
         "The sentences that it comes from",
         "Text of a.txt",
-        "Text of rest of the prompt",
+        "Text of the rest of the prompt",
     ]
     assert all(around[-1] == "details" for tag, _, around in read.tags if tag == "summary")
 
