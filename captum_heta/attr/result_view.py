@@ -163,4 +163,6 @@ def tips_of(result: LLMAttributionResult, scores: Sequence[float], shares: bool 
 
 def _groups(result: LLMTokenAttributionResult) -> NumberTable:
     shares = sorted(result.by_group().items(), key=lambda pair: -abs(pair[1]))
-    return NumberTable("Shares", ["share"], [(name, [f"{share:.0%}"]) for name, share in shares])
+    return NumberTable(
+        "Shares of the parts of the prompt", ["share"], [(name, [f"{share:.0%}"]) for name, share in shares]
+    )

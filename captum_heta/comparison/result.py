@@ -39,7 +39,7 @@ class Failure:
         return f"{self.kind}: {self.message}"
 
 
-@dataclass
+@dataclass(repr=False)
 class Comparison:
     """Attributions of one target by several methods to the same features, in the order of the methods.
 
@@ -66,6 +66,13 @@ class Comparison:
     groups: list[str] | None = None
     provenance: dict[str, Any] = field(default_factory=dict)
     contrast: str | None = None
+
+    def __repr__(self) -> str:
+        """In a line: all numbers would be pages."""
+        about = [f"target={self.target!r}", *([] if self.contrast is None else [f"contrast={self.contrast!r}"])]
+        about += [f"features={len(self.places)}", f"methods={self.names}"]
+        about += [f"failed={list(self.failures)}"] if self.failures else []
+        return f"Comparison({', '.join(about)})"
 
     @property
     def names(self) -> list[str]:

@@ -158,4 +158,4 @@ def _shares(comparison: Comparison) -> list[NumberTable]:
         return []
     sums = [summed(row, comparison.groups, comparison.groups) for row in comparison.matrix("shares")]
     rows = [(name, [f"{shares[name]:.0%}" for shares in sums]) for name in sums[0]]
-    return [NumberTable("Shares", comparison.names, rows)]
+    return [NumberTable("Shares of the parts of the prompt", comparison.names, rows)]

@@ -16,6 +16,14 @@ def test_time_and_darkest_shade(made):
     ]
 
 
+def test_printed_it_is_a_line(made):
+    found = made(["a", " b"], {"A": [0.0, 1.0], "B": [1.0, 0.0]}, ["C"])
+    assert repr(found) == "Comparison(target=' Oslo', features=2, methods=['A', 'B'], failed=['C'])"
+    found.contrast = " Rome"
+    found.failures.clear()
+    assert repr(found) == "Comparison(target=' Oslo', contrast=' Rome', features=2, methods=['A', 'B'])"
+
+
 def test_a_feature_without_text_is_told_and_has_no_part_in_the_scale(made):
     found = made(["a", " b", ""], {"A": [0.5, -2.0, 30.0]})
     found.input_tokens[2] = "<s>"
