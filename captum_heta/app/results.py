@@ -29,6 +29,16 @@ _PARTS = "The parts of the prompt first"
 _HOW_PARTS = "Larger parts of the prompt were looked at; what is in those that hold most of the score comes now."
 
 
+# of HETA's terms, for those who meet them here
+_SAYS = {
+    "semantic_flow": "what attention carries from a token to the output",
+    "contribution_flow": "what attention really adds from a token on the way to the output",
+    "curvature": "how the output's log-probability curves in a token's embedding",
+    "information": "what the whole prediction loses when a token is masked",
+    "target_information": "what the output loses when a token is masked; red where it gains",
+}
+
+
 def message_html(message: str) -> str:
     """A message in the place of the results, read out by screen readers."""
     return f'<div class="heta"><p class="heta-message" role="alert">{escape(message)}</p></div>'
@@ -80,9 +90,8 @@ def _terms(comparison: Comparison, name: str) -> list[TextRow]:
         tips = [f"{share:.1%}" if is_known else "not looked at" for share, is_known in zip(shares, known, strict=True)]
         spread = [tip for tip, spans in zip(tips, comparison.places, strict=True) for _ in spans]
         text = text_row(comparison.prompt, comparison.spans, comparison.spread(shares), spread)
-        found.append(
-            replace(text, title=title.replace("_", " "), summary=f"largest {max(shares):.0%} of it", folded=True)
-        )
+        summary = f"{_SAYS[title]}, largest {max(shares):.0%}"
+        found.append(replace(text, title=title.replace("_", " "), summary=summary, folded=True))
     return found
 
 

@@ -51,7 +51,7 @@ def demo(
             tempfile.TemporaryDirectory(prefix="captum-heta-", ignore_cleanup_errors=True) as folder,
         ):
             os.environ["GRADIO_TEMP_DIR"] = folder  # Gradio's copies of the files, which have people's texts in them
-            page = build(explainer, Path(folder), prompt, model or "the embedded model")
+            page = build(explainer, Path(folder), prompt, model or "the small one that comes with captum_heta")
             address = serve(page, host, port, explainer.runs)
             print_note(f"Serving {address} until Ctrl+C")
             with warnings_to(print_note):

@@ -61,7 +61,11 @@ def test_options_reach_the_page_and_its_folder_is_removed(served):
     result = run("--host", "0.0.0.0", "--port", "7999", "--max-tokens", "3")
     assert result.exit_code == 0, result.output
     assert "http://0.0.0.0:7999/" in result.output
-    assert (served["host"], served["port"], served["name"]) == ("0.0.0.0", 7999, "the embedded model")
+    assert (served["host"], served["port"], served["name"]) == (
+        "0.0.0.0",
+        7999,
+        "the small one that comes with captum_heta",
+    )
     assert served["there"]
     assert served["copies"] == str(served["folder"])
     assert not served["folder"].exists()

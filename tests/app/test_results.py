@@ -5,9 +5,10 @@ import torch
 from captum.attr import LLMAttributionResult
 
 from captum_heta.app.prompts import TextPrompt
-from captum_heta.app.results import HINT, STYLE, message_html, results, standing_html
+from captum_heta.app.results import _SAYS, HINT, STYLE, message_html, results, standing_html
 from captum_heta.app.standing import Standing
 from captum_heta.attr import HETATerms, LLMTokenAttributionResult
+from captum_heta.attr.heta_terms import ContributionTerms, TargetedTerms, TargetTerms
 from captum_heta.attr.result_view import tips_of
 from captum_heta.comparison import Comparison, Failure
 
@@ -53,6 +54,7 @@ def test_tooltips_have_the_share_and_the_three_terms():
 def test_each_term_is_a_text_that_opens():
     page = results(made())
     assert re.findall(r"<details><summary><b>([^<]*)</b>", page) == ["semantic flow", "curvature", "information"]
+    assert "what attention carries from a token to the output, largest 67%</small>" in page
     titles = re.findall(r'title="([^"]*)"', page)[2:]
     assert titles == ["33.3%", "66.7%", "42.9%", "57.1%", "45.5%", "54.5%"]
     found = made()
@@ -67,6 +69,11 @@ def test_the_largest_shares_are_bars_in_percent():
     assert bars == [("", "50.0"), ("", "50.0"), (' class="heta-against"', "75.0"), ("", "25.0")]
     assert re.findall(r"<b>(-?\d+%)</b>", page) == ["50%", "50%", "-75%", "25%"]
     assert "HETA <small>1.50 s, largest 50%</small>" in page
+
+
+def test_each_term_says_what_it_is():
+    kinds = (HETATerms, TargetedTerms, ContributionTerms, TargetTerms)
+    assert {name for kind in kinds for name in kind._fields} == set(_SAYS)
 
 
 def test_bars_say_where_a_token_is():
