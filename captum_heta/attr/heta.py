@@ -128,6 +128,7 @@ class HETA(WeightedAttribution[HETAOptions]):
             chosen = {"flow": options.flow, "information": options.information, "fusion": options.fusion}
             log_probs = torch.cat([part.log_probs for part in parts])
             about = found.about | chosen
+            about |= {"attention_sink": about.get("attention_sink") or None}  # none is nothing to tell
             return OutputAttributions(scores, log_probs, found.terms, about, found.errors, output_scores)
 
         def spread(found: OutputAttributions, features: Features, owners: Tensor) -> OutputAttributions:

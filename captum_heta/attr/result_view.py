@@ -45,7 +45,7 @@ def view_of(
         most: cut the rows of output tokens, and a very long prompt, with a note; None for all.
     """
     titled = result.titled_rows(shares, through)
-    notes = [HOW_TO_READ, *unlikely_note(result), *([HOW_REFINED] if is_refined(result) else [])]
+    notes = [HOW_TO_READ, *unlikely_note(result), *sink_note(result), *([HOW_REFINED] if is_refined(result) else [])]
     notes += [HOW_THROUGH] if through else []
     if most is not None and len(titled) > most + 1:
         notes.append(f"The first {most} of {len(titled) - 1} output tokens; to_html() has all.")
@@ -106,6 +106,17 @@ def unlikely_note(result: LLMAttributionResult) -> list[str]:
         return []
     return [
         f"The model finds this output unlikely ({', '.join(unlikely[:5])}): the scores explain what it does not say."
+    ]
+
+
+def sink_note(result: Any) -> list[str]:
+    """A sentence on an attention sink, which scores of Eq. 5 show and not the prompt."""
+    share: Any = getattr(result, "provenance", {}).get("attention_sink")
+    if type(share) is not float:  # a file may say anything
+        return []
+    return [
+        f"The first token has {share:.0%} of the attention flow, whatever it says: an attention sink, which the gate "
+        "of HETA's Eq. 5 follows. Targeted HETA gives it little."
     ]
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from captum_heta.attr.heta_terms import Terms, terms_of
 from captum_heta.attr.sequences import TaskSequence
-from captum_heta.attr.sink import warn_of_sink
+from captum_heta.attr.sink import sink_of
 from captum_heta.features import Features
 from captum_heta.models import Batch, Layer
 from captum_heta.options import CurvatureOptions, HETAOptions
@@ -87,6 +87,7 @@ class SequenceTerms:
             for draws in _fresh_draws(self.options, sequence.task.num_trials)
         ]
         self._flow: Tensor | None = None
+        self.sink = 0.0  # of the attention flow, once it is known
 
     def weighing(self, weights: Tensor) -> "SequenceTerms":
         """Those of the outputs together with other weights (K,), which share passes and contributions with these."""
@@ -127,6 +128,7 @@ class SequenceTerms:
         flow = features.sum(self._token_flow())
         lost, about = self._lost(features, flow * curved.mean.sqrt())
         terms = terms_of(self.options)(*(part.float() for part in (flow, curved.mean, lost)))
+        about |= {"attention_sink": round(self.sink, 4)} if self.options.flow == "attention" else {}
         return Found(terms, curved.errors.float(), curved.about | about)
 
     def cheaply(self, features: Features) -> Found:
@@ -144,7 +146,7 @@ class SequenceTerms:
         if self._flow is None:
             self._flow = self._followed()
             if self.options.flow == "attention":
-                warn_of_sink(self.sequence.lm, self._flow, self.sequence.task)
+                self.sink = sink_of(self.sequence.lm, self._flow, self.sequence.task)
         return self._flow
 
     def _followed(self) -> Tensor:

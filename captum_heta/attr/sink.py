@@ -1,4 +1,4 @@
-"""A warning where the attention flow shows an attention sink and not the prompt."""
+"""Finds out, and warns, where the attention flow shows an attention sink and not the prompt."""
 
 import warnings
 
@@ -11,15 +11,20 @@ _MOST = 0.5
 _FEWEST = 5  # of a few tokens, the first may well be most
 
 
-def warn_of_sink(lm: CausalLM, flow: Tensor, task: Task) -> None:
-    """Warn once for a model whose attention flow (K, T) is mostly at a first token that begins no text.
+def sink_of(lm: CausalLM, flow: Tensor, task: Task) -> float:
+    """The share of a first token that begins no text in an attention flow (K, T) if it has most of it, or else 0.
 
-    A token that is no feature is not shown, and needs no warning.
+    A token that is no feature is not shown, and is none. What it is, is said once for a model, as a warning.
     """
     shown = {token for group in task.features.groups for token in group}
     share = float(flow[:, 0].mean())
     if 0 not in shown or share <= _MOST or len(task.input_ids) < _FEWEST or int(task.input_ids[0]) in lm.first_ids:
-        return
+        return 0.0
+    _warn(lm, share)
+    return share
+
+
+def _warn(lm: CausalLM, share: float) -> None:
     if "sink" in lm.record.said:
         return
     lm.record.said.add("sink")
@@ -31,5 +36,5 @@ def warn_of_sink(lm: CausalLM, flow: Tensor, task: Task) -> None:
         "take that place. Explain with TargetedHETA or flow='contribution', which gives a sink little. A "
         "beginning-of-text token helps a model that was trained with one; elsewhere it changes what is predicted, and "
         "in a chat model it may begin a message.",
-        stacklevel=2,
+        stacklevel=3,
     )

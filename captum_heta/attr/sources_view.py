@@ -1,6 +1,6 @@
 """What is shown of an answer and its sources."""
 
-from captum_heta.attr.result_view import HOW_REFINED, is_refined
+from captum_heta.attr.result_view import HOW_REFINED, is_refined, sink_note
 from captum_heta.attr.sources import Sources
 from captum_heta.inputs.documents import REST
 from captum_heta.provenance import in_words
@@ -41,6 +41,7 @@ def view_of(sources: Sources, threshold: float | None) -> SourcesView:
     notes += [THROUGH] if sources.through else []
     notes += [AS_ONE] if len(sources.sentences) == 1 < len(sentence_spans(sources.answer)) else []
     notes += [PER_SENTENCE] if sources.provenance.get("options", {}).get("per_sentence") else []
+    notes += sink_note(sources)
     notes += [HOW_REFINED] if is_refined(sources) else []
     if threshold is not None:
         notes.append(f"A number such as [1] stands for a document with {in_percent(threshold)} of a sentence or more.")

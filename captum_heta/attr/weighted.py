@@ -199,6 +199,8 @@ def _about(each: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     for name in {"omitted", "curvature_error", "skipped", "skipped_share"} & set(about):
         values = [one[name] for one in each]
         about[name] = None if None in values else max(values)
+    if "attention_sink" in about:
+        about["attention_sink"] = max(one["attention_sink"] or 0.0 for one in each) or None
     if "refined" in about:  # 2 of 9 parts
         about["refined"] = max((str(one["refined"]) for one in each), key=lambda said: int(said.split()[0]))
     return about

@@ -13,6 +13,7 @@ from captum_heta.attr.result_view import (
     largest_shares,
     probability,
     refined_note,
+    sink_note,
     tips_of,
     why,
 )
@@ -47,6 +48,7 @@ def view_of(comparison: Comparison, shares: bool = False) -> View:
         sections.append(Section(name, f"{comparison.seconds[name]:.2f} s", failure=str(failure)))
     notes = [f"{len(comparison.input_tokens)} features. {HOW_TO_READ}", *outputs_note(comparison)]
     notes += _first_outputs(comparison)
+    notes += [f"{name}: {note}" for name in names for note in sink_note(comparison.results[name])]
     notes += how_refined(comparison)
     pairs = _agreement(comparison) if len(names) == 2 else []
     summary = [f"{title}: {values[0, 1].item():{form}}" for title, values, form in pairs]

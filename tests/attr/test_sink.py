@@ -1,11 +1,22 @@
 import warnings
+from dataclasses import replace
 
 import pytest
 import torch
+from captum.attr import TextTokenInput
 
-from captum_heta import HETA, TargetedHETA
+from captum_heta import (
+    HETA,
+    DocumentsInput,
+    LLMTokenAttribution,
+    LLMTokenAttributionResult,
+    TargetedHETA,
+    compare,
+)
 from captum_heta.attr.base import Task
-from captum_heta.attr.sink import warn_of_sink
+from captum_heta.attr.sink import sink_of
+from captum_heta.attr.weighted import _about
+from captum_heta.demo import load_model
 from captum_heta.features import Features
 from captum_heta.models import CausalLM
 from captum_heta.testing.architectures import tiny_model
@@ -25,14 +36,14 @@ def task(ids=IDS, first=0):
 
 def test_is_told_once_for_a_model(lm):
     with pytest.warns(UserWarning, match=r"The first token has 70% of the attention flow of LlamaForCausalLM") as told:
-        warn_of_sink(lm, MOST, task())
+        assert sink_of(lm, MOST, task()) == pytest.approx(0.7)
     message = str(told[0].message)
     assert "does not begin with its beginning-of-text token (0)" in message
     assert "TargetedHETA or flow='contribution'" in message
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        warn_of_sink(lm, MOST, task())
-        warn_of_sink(CausalLM(lm.model), MOST, task())  # another view of the same model
+        assert sink_of(lm, MOST, task()) == pytest.approx(0.7)
+        sink_of(CausalLM(lm.model), MOST, task())  # another view of the same model
 
 
 @pytest.mark.parametrize(
@@ -48,14 +59,14 @@ def test_is_told_once_for_a_model(lm):
 def test_where_there_is_none_nothing_is_told(lm, flow, asked):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        warn_of_sink(lm, flow, asked)
+        assert sink_of(lm, flow, asked) == 0
 
 
 def test_a_model_without_a_beginning_is_told_of_too():
     lm = CausalLM(tiny_model("llama", bos_token_id=None))
     lm.model.generation_config.bos_token_id = None
     with pytest.warns(UserWarning, match="does not begin with a special token"):
-        warn_of_sink(lm, MOST, task())
+        sink_of(lm, MOST, task())
 
 
 def test_the_flow_of_attention_alone_is_looked_at(monkeypatch):
@@ -66,3 +77,41 @@ def test_the_flow_of_attention_alone_is_looked_at(monkeypatch):
         TargetedHETA(model).attribute(IDS[None], target=3, rank=4)
     with pytest.warns(UserWarning, match="an attention sink, which the gate of HETA's Eq. 5 follows"):
         HETA(model).attribute(IDS[None], target=3, n_samples=1)
+
+
+@pytest.mark.filterwarnings("ignore:The first token has")
+def test_pages_and_files_tell_of_it_each_time(monkeypatch, tmp_path):
+    model, tokenizer = load_model()
+    prompt = "Anna lives in Rome. Ben lives in Oslo. Ben lives in"
+    monkeypatch.setattr("captum_heta.attr.sink._MOST", 0.0)
+    # a first token that is no beginning-of-text token
+    inp = TextTokenInput(prompt, tokenizer, skip_tokens=[])
+    monkeypatch.setattr(CausalLM, "first_ids", frozenset())
+    for _ in range(2):
+        result = LLMTokenAttribution(HETA(model), tokenizer).attribute(inp, " Oslo", n_samples=1)
+        assert 0 < result.provenance["attention_sink"] < 1
+        assert "an attention sink, which the gate of HETA&#39;s Eq. 5 follows" in result.to_html()
+    result.save(tmp_path / "it.json")
+    assert "an attention sink" in LLMTokenAttributionResult.load(tmp_path / "it.json").to_html()
+    found = compare(["targeted", "heta"], tokenizer, inp, " Oslo", model=model, options={"heta": {"n_samples": 1}})
+    assert found.to_html().count("an attention sink") == 1
+    assert "HETA: The first token has" in found.to_html()
+    targeted = LLMTokenAttribution(TargetedHETA(model), tokenizer).attribute(inp, " Oslo")
+    assert targeted.provenance["attention_sink"] is None
+    assert "attention sink" not in targeted.to_html()
+
+
+def test_a_page_of_sources_tells_of_it():
+    model, tokenizer = load_model()
+    inp = DocumentsInput({"one": "Anna lives in Rome.", "two": "Ben lives in Oslo."}, "Where does Ben live?", tokenizer)
+    sources = LLMTokenAttribution(TargetedHETA(model), tokenizer).attribute(inp, " Oslo").sources()
+    assert "attention sink" not in sources.to_html()
+    told = replace(sources, provenance=sources.provenance | {"attention_sink": 0.7})
+    assert "The first token has 70% of the attention flow" in told.to_html()
+    strange = replace(sources, provenance=sources.provenance | {"attention_sink": "most"})  # of a file
+    assert "an attention sink" not in strange.to_html()
+
+
+def test_of_several_sentences_the_largest_is_told():
+    assert _about([{"attention_sink": 0.6}, {"attention_sink": None}])["attention_sink"] == 0.6
+    assert _about([{"attention_sink": None}])["attention_sink"] is None
