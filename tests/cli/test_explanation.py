@@ -141,7 +141,11 @@ class TestWarnings:
 
     @pytest.fixture(autouse=True)
     def _sink(self, monkeypatch):
-        monkeypatch.setattr(sequence_terms, "warn_of_sink", lambda *_: warnings.warn(self.SINK, stacklevel=2))
+        def sink_of(*_):
+            warnings.warn(self.SINK, stacklevel=2)
+            return 0.0
+
+        monkeypatch.setattr(sequence_terms, "sink_of", sink_of)
 
     def test_are_sentences_below_their_method(self):
         result = run(PROMPT)
