@@ -54,9 +54,10 @@ class DocumentsInput(TextTemplateInput):
 
     Raises:
         ValueError: if there are no documents or only empty ones, ``by`` is none of the three, placeholders are missing,
-            too many or without their text, both ``template`` and ``messages`` are given, the tokenizer has no chat
-            template, that changes a document or another feature, the tokenizer puts special tokens around text that its
-            chat template does not write, or with ``rest`` a document has the name of the rest.
+            too many or without their text, the question is empty, both ``template`` and ``messages`` are given, the
+            tokenizer has no chat template, that changes a document or another feature, the tokenizer puts special
+            tokens around text that its chat template does not write, or with ``rest`` a document has the name of the
+            rest.
 
     Example::
 
@@ -208,6 +209,10 @@ def _check_placeholders(template: str, question: str | None) -> None:
         raise ValueError(f"The prompt must have {{documents}} once, where the documents go, got {template!r}.")
     if question is None and "{question}" in template:
         raise ValueError("The prompt has a {question}, but question is None: pass one, or write it in the prompt.")
+    if question is not None and not question.strip():
+        raise ValueError(
+            f"The question is empty, got {question!r}: pass one, or None where the prompt has no {{question}}."
+        )
     if question is not None and "{question}" not in template:
         raise ValueError(
             f"The question {question!r} has no place: put {{question}} into the prompt, or pass None for question."

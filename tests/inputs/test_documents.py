@@ -312,6 +312,7 @@ def test_chat_needs_a_chat_template_and_messages(kit):
         ({"documents": {"a": " ", "b": ""}}, "documents have no text"),
         ({"documents": ["a"]}, "must be text by name.*got \\['a'\\]"),
         ({"documents": {"a": 1}}, "must be text by name"),
+        ({"question": " "}, "The question is empty, got ' ': pass one, or None"),
     ],
 )
 def test_what_does_not_fit_is_an_error(kit, arguments, message):
