@@ -10,8 +10,9 @@ from captum_heta.models import AttentionLayer, Layer, MixingLayer
 from captum_heta.terms.proximity import Proximity, proximity
 from captum_heta.terms.semantic_flow import beginning
 
-# Queries at once: (queries, keys) of one head at a time, and (queries, d). With 8,192 keys they take 40 MB.
-QUERIES = 256
+# Queries at once, an eighth of the text within these bounds: (queries, keys) of one head at a time, and (queries, d).
+# The parts of keys are made anew for each; keys behind a query are looked at in vain. With 8,192 keys they take 160 MB.
+_FEWEST, _MOST = 256, 512
 
 
 @torch.no_grad()
@@ -68,7 +69,7 @@ def _below(layer: Layer, rho: Tensor, threshold: float) -> Tensor:
     for start, weights in layer.weights():
         stop = start + weights.shape[1]
         rows = rho[:, start:stop].sum(0).nonzero()[:, 0]  # the queries that something goes through
-        for some in rows.split(QUERIES):
+        for some in rows.split(min(max(_FEWEST, layer.length // 8), _MOST)):
             edges, kept = sums.proximities(start + some, weights[:, some.to(weights.device)])
             passed, stays = _handed_on(rho[:, start + some], edges, kept, threshold)
             below[:, : edges.shape[-1]] += passed

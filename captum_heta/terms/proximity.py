@@ -52,14 +52,18 @@ class Proximity:
         vectors = values @ mixer
         found = weights * (self.signs @ mixer.T @ values.T)  # a head has few dimensions, the stream has many
         reach = weights.abs() * vectors.abs().amax(-1)
-        counts = torch.searchsorted(self.ascending, reach)  # in so many dimensions, those of the smallest |y|, or more
-        many = counts == self.few
-        for pairs, rows, keys in _slabs(many, torch.full_like(counts, self.sizes.shape[-1])):
-            along = weights.flatten()[pairs][:, None] * vectors[keys] * self.signs[rows]
-            found.view(-1)[pairs] -= 2 * (along - self.sizes[rows]).clamp(min=0).sum(-1)
-        for pairs, rows, keys in _slabs((counts > 0) & ~many, counts):
-            some = counts.flatten()[pairs]
-            found.view(-1)[pairs] -= 2 * self._beyond(rows, keys, some, weights.flatten()[pairs], vectors)
+        # in so many dimensions, those of the smallest |y|, or more; 0 for most pairs of a long text
+        counts = torch.searchsorted(self.ascending, reach, out_int32=True).flatten()
+        pairs = counts.nonzero()[:, 0]
+        counts = counts[pairs]
+        few = counts < self.few
+        for some in pairs[~few].split(max(1, _entries(pairs) // vectors.shape[-1])):
+            rows, keys = _places(some, found)
+            along = weights.flatten()[some][:, None] * vectors[keys] * self.signs[rows]
+            found.view(-1)[some] -= 2 * (along - self.sizes[rows]).clamp(min=0).sum(-1)
+        for some, own in _slabs(pairs[few], counts[few]):
+            beyond = self._beyond(*_places(some, found), own, weights.flatten()[some], vectors)
+            found.view(-1)[some] -= 2 * beyond
         return found.clamp(min=0)
 
     def _beyond(self, rows: Tensor, keys: Tensor, counts: Tensor, weights: Tensor, vectors: Tensor) -> Tensor:
@@ -78,12 +82,18 @@ class Proximity:
         return over.new_zeros(len(rows)).index_add(0, pairs, over)
 
 
-def _slabs(chosen: Tensor, counts: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """The chosen pairs (Q, S) with their rows and columns, as many at a time as have not too many entries together."""
-    pairs = chosen.flatten().nonzero()[:, 0]
-    most = _ENTRIES.get(pairs.device.type, _ENTRIES["cpu"])
-    slab = counts.flatten()[pairs].cumsum(0) // most
-    for some in pairs.split(torch.unique_consecutive(slab, return_counts=True)[1].tolist()):
-        if len(some):
-            rows = some // chosen.shape[-1]
-            yield some, rows, some - rows * chosen.shape[-1]
+def _entries(like: Tensor) -> int:
+    return _ENTRIES.get(like.device.type, _ENTRIES["cpu"])
+
+
+def _places(pairs: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
+    """The rows and columns of pairs that are counted through a matrix."""
+    rows = pairs // like.shape[-1]
+    return rows, pairs - rows * like.shape[-1]
+
+
+def _slabs(pairs: Tensor, counts: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """Pairs (P,) and how many entries they have (P,), as many at a time as have not too many together."""
+    slab = counts.cumsum(0) // _entries(pairs)
+    sizes = torch.unique_consecutive(slab, return_counts=True)[1].tolist()
+    yield from zip(pairs.split(sizes), counts.split(sizes), strict=True)
