@@ -121,13 +121,17 @@ def _check_folder(name: str) -> None:
         raise ValueError(f"--model {name} has no config.json: give the folder of a saved model, or a Hugging Face id.")
 
 
+# A tokenizer may need a package that is not there.
+_OF_LOADING = (OSError, ValueError, ImportError)
+
+
 @contextmanager
 def _naming(name: str) -> Iterator[None]:
     """Errors that transformers raises in this context say which model they are of."""
     try:
         yield
-    except (OSError, ValueError) as error:
-        kind = OSError if isinstance(error, OSError) else ValueError
+    except _OF_LOADING as error:
+        kind = next(kind for kind in _OF_LOADING if isinstance(error, kind))
         raise kind(f"--model {name}: {error}") from error
 
 

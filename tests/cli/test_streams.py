@@ -42,7 +42,7 @@ def test_what_cannot_be_loaded_is_named(tmp_path):
     (tmp_path / "config.json").write_text("{}")
     result = run("explain", "Ben", "--model", str(tmp_path))
     assert result.exit_code == 1
-    assert f"Error: --model {tmp_path}: " in result.stderr.replace("\n", " ")
+    assert f"Error: --model {tmp_path}: " in " ".join(result.stderr.split())
 
 
 @pytest.mark.parametrize(
