@@ -85,8 +85,10 @@ class CausalLM(LanguageModel):
         Args:
             gradients: whether they need first ones.
         """
-        known = self.attention.fast_differentiates if gradients else self.attention.fast_says_the_same
-        if runs_eagerly(self.model) or not known:
+        # of an eager model there is nothing to find out
+        if runs_eagerly(self.model) or not (
+            self.attention.fast_differentiates if gradients else self.attention.fast_says_the_same
+        ):
             yield False
             return
         with own_implementations(self.model):

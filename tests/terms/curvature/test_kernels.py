@@ -6,6 +6,7 @@ import transformers
 
 from captum_heta.features import Features
 from captum_heta.models import Batch, CausalLM, trace_of
+from captum_heta.models.attention_check import AttentionFindings
 from captum_heta.options import CurvatureOptions
 from captum_heta.terms.curvature import curvature, layerwise
 from captum_heta.testing.architectures import tiny_model
@@ -23,6 +24,18 @@ def curved(model, mode="fisher"):
         return curvature(trace, Features.of_tokens(range(9)), [3], CurvatureOptions(curvature=mode), Batch(4)).scores
 
 
+def implementations(model, monkeypatch):
+    """A list of which attention a model has at each step down a layer."""
+    used, pulled = [], layerwise._pulled_back
+
+    def watched(*arguments):
+        used.append(getattr(model.config, "_attn_implementation", None))
+        return pulled(*arguments)
+
+    monkeypatch.setattr(layerwise, "_pulled_back", watched)
+    return used
+
+
 def registered(name, changed):
     interface = transformers.AttentionInterface()["sdpa"]
 
@@ -38,13 +51,7 @@ def registered(name, changed):
 def test_gradients_layer_by_layer_run_as_the_model_was_loaded(name, mode, monkeypatch, by_layers):
     model = tiny_model(name)
     own = getattr(model.config, "_attn_implementation", None)
-    used, pulled = [], layerwise._pulled_back
-
-    def watched(*arguments):
-        used.append(getattr(model.config, "_attn_implementation", None))
-        return pulled(*arguments)
-
-    monkeypatch.setattr(layerwise, "_pulled_back", watched)
+    used = implementations(model, monkeypatch)
     fast = curved(model, mode)
     assert set(used) == {own}
     assert getattr(model.config, "_attn_implementation", None) == own
@@ -53,13 +60,8 @@ def test_gradients_layer_by_layer_run_as_the_model_was_loaded(name, mode, monkey
 
 
 def test_second_derivatives_do_not(monkeypatch, by_layers):
-    model, used, pulled = tiny_model("llama"), [], layerwise._pulled_back
-
-    def watched(*arguments):
-        used.append(model.config._attn_implementation)
-        return pulled(*arguments)
-
-    monkeypatch.setattr(layerwise, "_pulled_back", watched)
+    model = tiny_model("llama")
+    used = implementations(model, monkeypatch)
     curved(model, "exact")
     assert set(used) == {"eager"}
 
@@ -91,3 +93,17 @@ def test_attention_whose_gradient_fails_is_not_differentiated(by_layers):
     registered("forward_only", Forward.apply)
     model.set_attn_implementation("forward_only")
     torch.testing.assert_close(curved(model), expected, rtol=1e-3, atol=1e-9)
+
+
+def test_of_an_eager_model_nothing_is_found_out(monkeypatch, by_layers):
+    model = tiny_model("llama")
+    model.set_attn_implementation("eager")
+
+    def asked(self):
+        raise AssertionError("its own attention is compared with itself")
+
+    for name in ("_fast_says_the_same", "_fast_differentiates"):
+        monkeypatch.setattr(AttentionFindings, name, asked)
+    used = implementations(model, monkeypatch)
+    curved(model)
+    assert set(used) == {"eager"}
