@@ -44,9 +44,10 @@ def read_prompt(prompt: str | None, file: Path | None) -> str | None:
     if file is not None and prompt is not None:
         raise ValueError("The prompt is on the command line and in --file: pass one of them.")
     if file is not None or prompt == str(STANDARD):
-        name = "standard input" if file is None or file == STANDARD else str(file)
+        given = None if file == STANDARD else file
+        name = "standard input" if given is None else str(given)
         try:
-            content = sys.stdin.buffer.read() if file is None or file == STANDARD else _bytes_of("--file", file)
+            content = sys.stdin.buffer.read() if given is None else _bytes_of("--file", given)
             prompt = content.decode("utf-8")
         except UnicodeDecodeError as error:
             raise ValueError(f"The prompt in {name} is no UTF-8 text: {error}.") from error
