@@ -7,7 +7,7 @@ from typing import Any
 
 from captum_heta.app.long_prompts import MOST
 from captum_heta.app.standing import Standing
-from captum_heta.attr.result import shares_of
+from captum_heta.attr.located_result import shares_of
 from captum_heta.comparison import Comparison
 from captum_heta.comparison.view import how_refined, view_of
 from captum_heta.inputs.answered import AnsweredInput

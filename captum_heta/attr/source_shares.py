@@ -7,8 +7,8 @@ from typing import NamedTuple
 import torch
 
 from captum_heta.attr.answer import check_weights, weighed
+from captum_heta.attr.located_result import LocatedResult
 from captum_heta.attr.recursion import parts_of
-from captum_heta.attr.result import LLMTokenAttributionResult
 from captum_heta.attr.sources import Sources
 from captum_heta.features import Features
 from captum_heta.inputs.said import sentences_of, visible_span
@@ -29,8 +29,8 @@ class Part(NamedTuple):
     features: list[int]
 
 
-def sources_of(result: LLMTokenAttributionResult, through: bool, weights: str) -> Sources:
-    """As `LLMTokenAttributionResult.sources`."""
+def sources_of(result: LocatedResult, through: bool, weights: str) -> Sources:
+    """As `LocatedResult.sources`."""
     check_weights(weights)
     if result.documents is None or result.groups is None:
         raise ValueError("The result has no documents: attribute to a DocumentsInput.")

@@ -9,7 +9,8 @@ import torch
 from captum.attr import LLMAttributionResult
 from torch import Tensor
 
-from captum_heta.attr.result import imported_pandas, rows_of, shares_of
+from captum_heta.attr.located_result import rows_of, shares_of
+from captum_heta.attr.result import imported_pandas
 from captum_heta.files import write_whole
 from captum_heta.inputs.places import flat, spread, texts
 from captum_heta.metrics import spearman, top_k_overlap

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from torch import Tensor
 
-from captum_heta.attr.result import rows_of, shares_of
+from captum_heta.attr.located_result import rows_of, shares_of
 from captum_heta.attr.result_view import (
     HOW_REFINED,
     HOW_TO_READ,
