@@ -15,6 +15,11 @@ settings.register_profile("captum_heta", deadline=None, derandomize=True)
 settings.load_profile("captum_heta")
 
 
+def pytest_collection_modifyitems(items):
+    """Notebooks first: they take a minute each, and at the end the other workers would wait for the last of them."""
+    items.sort(key=lambda item: item.path.name != "test_tutorials.py")
+
+
 @pytest.fixture(scope="session")
 def demo():
     """The embedded model and its tokenizer."""

@@ -140,9 +140,9 @@ def test_fisher_converges_to_the_gauss_newton_matrix(model, trace):
         found = estimate(trace, "fisher", rank=rank, remainder=rank, seed=seed)[0]  # random vectors alone
         return ((found - expected) / expected).square().mean()
 
-    few, many = (torch.stack([error(rank, seed) for seed in range(12)]).mean().sqrt() for rank in (64, 1024))
+    few, many = (torch.stack([error(rank, seed) for seed in range(12)]).mean().sqrt() for rank in (16, 256))
     assert few / many == pytest.approx(4.0, rel=0.4)
-    assert many < 0.06
+    assert many < 0.12
 
 
 def test_fisher_of_a_sure_model_needs_no_lucky_draw(model, trace):
