@@ -17,13 +17,14 @@ _ABBREVIATION = re.compile(
 )
 _NUMBER = re.compile(r"(?:^|[\s(\"\u201c])No\.\s+$")
 _LONGEST = 20  # characters of an abbreviation, with what is before and after it
+_LONGEST_NUMBER = 3  # digits of a list's number; a year at the start of a line is none
 
 
 def sentence_spans(text: str) -> list[Span]:
     """The characters [start, end) of each sentence, with the white space after it.
 
     A sentence ends at a full stop, a question or an exclamation mark before white space, and at the end of a line. The
-    full stop of an abbreviation ends none.
+    full stop of an abbreviation ends none, nor that of a number that begins a line, as in a list.
 
     >>> text = "Mr. Lee left. Why?"
     >>> [text[start:end] for start, end in sentence_spans(text)]
@@ -46,9 +47,12 @@ def paragraph_spans(text: str) -> list[Span]:
 
 
 def _inside(text: str, match: re.Match[str]) -> bool:
-    """Whether what looks like the end of a sentence is an abbreviation inside it."""
+    """Whether what looks like the end of a sentence is an abbreviation inside it, or the number before it."""
     if match[0][0] != "." or "\n" in match[0] or match.end() == len(text):
         return False
+    line = text[text.rfind("\n", 0, match.start()) + 1 : match.start()].strip()
+    if line.isdecimal() and len(line) <= _LONGEST_NUMBER:
+        return True
     before = text[max(0, match.end() - _LONGEST) : match.end()]
     found = _ABBREVIATION.search(before)
     if found:

@@ -17,3 +17,18 @@ from captum_heta.spans import sentence_spans
 )
 def test_abbreviations_end_no_sentence(text, sentences):
     assert [text[start:end] for start, end in sentence_spans(text)] == sentences
+
+
+@pytest.mark.parametrize(
+    ("text", "sentences"),
+    [
+        ("Do so:\n1. Sit. Stay.\n 12. Go.", ["Do so:\n", "1. Sit. ", "Stay.\n ", "12. Go."]),
+        ("3. They are red.", ["3. They are red."]),
+        ("There are 3. They are red.", ["There are 3. ", "They are red."]),
+        ("1985. A year.", ["1985. ", "A year."]),
+        ("1.\nOne.", ["1.\n", "One."]),
+        ("1. ", ["1. "]),
+    ],
+)
+def test_the_number_of_a_list_ends_no_sentence(text, sentences):
+    assert [text[start:end] for start, end in sentence_spans(text)] == sentences

@@ -28,6 +28,7 @@ _BAR = 0.65  # of the colour bar with its labels
 
 _SIZE = 8  # of labels in points
 _LONGEST = 16  # columns of a label
+_FAINT = 1e-4  # of the largest score, below which the exponent would be all that is read
 _SHARP = 800  # most rows or columns that are wider than a pixel on a screen
 
 
@@ -41,7 +42,7 @@ def plot_heat_map(
     """The score of each input token for each output token, at most 14 x 10 inches.
 
     White is zero, green above and red below. Where not all labels fit, every second, third, ... token has one, at its
-    own column. Small maps show the numbers too.
+    own column. Small maps show the numbers too, ~0 for those below a ten-thousandth of the largest.
 
     Args:
         result: any of Captum's with ``token_attr`` (K, F).
@@ -142,12 +143,17 @@ def _fill(ax: "Axes", scores: "np.ndarray[Any, Any]", numbers: bool) -> None:
     image = ax.imshow(scores, cmap=colors, vmin=low, vmax=peak, aspect="auto", interpolation=drawn)
     ax.grid(False)
     for (row, column), score in np.ndenumerate(scores) if numbers else ():
-        ax.text(column, row, f"{score:.2g}", color=ink(score / peak), size=_SIZE, ha="center", va="center")
+        ax.text(column, row, _number(score, peak), color=ink(score / peak), size=_SIZE, ha="center", va="center")
     fig, across, down = ax.figure, *_inches(ax)
     bar = ax.inset_axes((0, 1 + (_BAR - 0.25) / down, 2 / across, 0.12 / down))
     fig.colorbar(image, cax=bar, orientation="horizontal", ticks=MaxNLocator(4), format="{x:.3g}")
     bar.tick_params(labelsize=_SIZE)
     bar.text(1.05, 0.5, "attribution", size=_SIZE, va="center", transform=bar.transAxes)
+
+
+def _number(score: float, peak: float) -> str:
+    """Two digits; what is next to nothing beside the largest is told from 0 alone."""
+    return "~0" if 0 < abs(score) < _FAINT * peak else f"{score:.2g}"
 
 
 def _label(ax: "Axes", axis: str, labels: list[str], most: int) -> None:

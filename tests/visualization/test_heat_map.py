@@ -63,6 +63,13 @@ def test_small_maps_have_numbers():
     assert float(ax.texts[13].get_text()) == pytest.approx(float(ax.images[0].get_array()[1, 1]), rel=0.06)
 
 
+def test_what_is_next_to_nothing_has_no_digits():
+    given = result(1, 4)
+    given.token_attr = torch.tensor([[2.0, -3e-20, 0.0, 3e-4]])
+    _, ax = plot_heat_map(given)
+    assert [text.get_text() for text in ax.texts] == ["2", "~0", "0", "0.0003"]
+
+
 @pytest.mark.parametrize("inputs", range(10, 40, 3))
 def test_numbers_are_shown_only_if_they_fit(inputs):
     given = result(1, inputs)
