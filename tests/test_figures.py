@@ -17,6 +17,14 @@ SETS = {
     "SmolLM2, facts": "SmolLM2-135M, facts",
     "SmolLM2, LongRA": "SmolLM2-135M, LongRA",
 }
+MODELS = {
+    "embedded": SETS["embedded"],
+    "second": SETS["second"],
+    "chain": "The chain model",
+    "SmolLM2, facts": SETS["SmolLM2, facts"],
+    "SmolLM2, LongRA": SETS["SmolLM2, LongRA"],
+}
+FOUR = list(MODELS)[:4]
 FAITHFULNESS, PAPER = "Without known evidence", "The paper's metrics"
 
 
@@ -63,42 +71,53 @@ def table_on(text, head):
     return found
 
 
+def pair(part, column, name, metrics):
+    """Two figures as they stand in one cell; "" where they were not measured."""
+    found = [figure(part, MODELS[column], name, metric) for metric in metrics]
+    return " / ".join(found) if any(found) else ""
+
+
 @pytest.mark.parametrize("page", ["README.md", "evidence.md", "choosing.md"])
 def test_evidence(page):
     text = ((ROOT if page == "README.md" else DOCS) / page).read_text(encoding="utf-8")
     head, *rows = table_on(text, "AP / top-1")
-    assert head[1:] == list(SETS)
+    assert head[1:] == list(MODELS if page == "choosing.md" else SETS)
     assert len(rows) >= 8
     for name, *cells in rows:
-        for column, cell in zip(SETS.values(), cells, strict=True):
-            known = [figure(EVIDENCE, column, name, metric) for metric in ("AP", "top-1")]
-            assert cell == (" / ".join(known) if any(known) else "")
+        assert cells == [pair(EVIDENCE, column, name, ("AP", "top-1")) for column in head[1:]]
 
 
 def test_passage():
     head, *rows = table_on(CHOOSING, "top-1, passage")
-    assert head[1:] == list(SETS)
+    assert head[1:] == list(MODELS)
     assert len(rows) >= 8
     for name, *cells in rows:
-        assert cells == [figure(EVIDENCE, column, name, "top-1, passage") for column in SETS.values()]
+        assert cells == [figure(EVIDENCE, below, name, "top-1, passage") for below in MODELS.values()]
 
 
 def test_faithfulness():
-    head, *rows = table_on(CHOOSING, "faithfulness")
-    assert len(rows) >= 7
+    head, *rows = table_on(CHOOSING, "insertion ↑ / deletion ↓")
+    assert head[1:] == FOUR
+    assert len(rows) >= 8
     for name, *cells in rows:
-        of_two, of_one = zip(head[1:4], cells[:3], strict=True), zip(head[4:], cells[3:], strict=True)
-        for metric, cell in of_two:
-            assert cell == " / ".join(MEASURED[FAITHFULNESS, SETS[one], name, metric] for one in ("embedded", "second"))
-        for metric, cell in of_one:
-            assert cell == MEASURED[PAPER, "", name, metric]
+        assert cells == [pair(FAITHFULNESS, column, name, ("insertion", "deletion")) for column in FOUR]
+    head, *rows = table_on(CHOOSING, "leave-one-out ↑")
+    assert head[1:5] == FOUR
+    assert len(rows) >= 8
+    for name, *cells in rows:
+        assert cells[:4] == [figure(FAITHFULNESS, MODELS[column], name, "leave-one-out") for column in FOUR]
+        assert cells[4:] == [MEASURED[PAPER, "", name, column] for column in head[5:]]
 
 
 def test_stability():
-    head, *rows = table_on(CHOOSING, "stability")
+    head, *rows = table_on(CHOOSING, "change with noise ↓")
+    assert head[1:5] == FOUR
     assert len(rows) >= 7
     for name, *cells in rows:
-        assert cells == [MEASURED[PAPER, "Stability", name, column] for column in head[1:]]
+        assert cells[0] == figure(PAPER, "Stability", name, "change with noise")
+        assert cells[1:4] == [figure(PAPER, "Stability", name, f"noise, {column}") for column in FOUR[1:]]
+        others = ("paraphrase", "paraphrase, second", "change with decoding")
+        assert cells[4:] == [figure(PAPER, "Stability", name, metric) for metric in others]
 
 
 def test_seconds():
@@ -115,7 +134,7 @@ def test_where_they_lose():
     _, *rows = table_on(CHOOSING, "who is ahead")
     assert len(rows) >= 6
     for ahead, metric, name, better, *ours in rows:
-        part, below = EVIDENCE, SETS[name]
+        part, below = EVIDENCE, MODELS[name]
         if metric in ("insertion", "leave-one-out"):
             part = FAITHFULNESS
         elif metric == "sufficiency":
