@@ -29,8 +29,8 @@ FAITHFULNESS, PAPER = "Without known evidence", "The paper's metrics"
 
 
 def rows_of(table):
-    """The cells of the lines of a table, without the line under its head."""
-    lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()]
+    """The cells of the lines of a table, without the line under its head; what keeps a pair on a line is a space."""
+    lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.replace("\xa0", " ").splitlines()]
     return [line for line in lines if not re.fullmatch(r"[-: ]+", line[0] or "-")]
 
 
