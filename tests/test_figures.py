@@ -122,12 +122,12 @@ def test_stability():
 
 def test_seconds():
     head, *rows = table_on(CHOOSING, "seconds")
-    assert head[1:] == list(SETS)
+    assert head[1:] == list(MODELS)
     assert len(rows) >= 15
     for name, *cells in rows:
         for column, cell in zip(head[1:], cells, strict=True):
             part = "Every method" if column in ("embedded", "second") else EVIDENCE
-            assert cell == figure(part, SETS[column], name, "seconds")
+            assert cell == figure(part, MODELS[column], name, "seconds")
 
 
 def test_where_they_lose():
