@@ -17,7 +17,9 @@ _ABBREVIATION = re.compile(
 )
 _NUMBER = re.compile(r"(?:^|[\s(\"\u201c])No\.\s+$")
 _LONGEST = 20  # characters of an abbreviation, with what is before and after it
-_LONGEST_NUMBER = 3  # digits of a list's number; a year at the start of a line is none
+# The number of a list, at the start of a line; a year there is none.
+_LISTED = re.compile(r"^[^\S\n]*\d{1,3}[^\S\n]*\Z", re.MULTILINE)
+_DEEPEST = 100  # characters of such a number, with what it is indented by
 
 
 def sentence_spans(text: str) -> list[Span]:
@@ -50,8 +52,7 @@ def _inside(text: str, match: re.Match[str]) -> bool:
     """Whether what looks like the end of a sentence is an abbreviation inside it, or the number before it."""
     if match[0][0] != "." or "\n" in match[0] or match.end() == len(text):
         return False
-    line = text[text.rfind("\n", 0, match.start()) + 1 : match.start()].strip()
-    if line.isdecimal() and len(line) <= _LONGEST_NUMBER:
+    if _LISTED.search(text, max(0, match.start() - _DEEPEST), match.start()):
         return True
     before = text[max(0, match.end() - _LONGEST) : match.end()]
     found = _ABBREVIATION.search(before)

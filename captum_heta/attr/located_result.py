@@ -238,10 +238,10 @@ def _percent(probability: float) -> str:
 
 def distinct(labels: Sequence[str]) -> list[str]:
     """The labels; of those that are the same, all but the first have a number."""
-    found: list[str] = []
+    found: dict[str, None] = {}
     for one in labels:
         name, number = one, 2
         while name in found:
             name, number = f"{one} ({number})", number + 1
-        found.append(name)
-    return found
+        found[name] = None
+    return list(found)
